@@ -1,0 +1,1 @@
+"""Readers that turn files and live clusters into a Snapshot."""

@@ -1,0 +1,1 @@
+"""What is done to a target, the consent it needs, and the journal that undoes it."""

@@ -1,0 +1,1 @@
+"""What judges: the registry of checks, the audit, the stream checker. Touches no cluster."""

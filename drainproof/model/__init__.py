@@ -1,0 +1,1 @@
+"""Typed, read-only views of what a check wants to ask about."""
