@@ -1,9 +1,10 @@
 """The History: what happened to every stream and to the cluster, as lines of JSON on one clock.
 
 A History is a file of JSON lines. The first is a :class:`Header`; every other line is one of the
-records below, told apart by ``kind``, in the order in which they became known. Times (``at``, ``due``,
-``sent`` …) are seconds since the Unix epoch. A record is written when it is known, so a crash loses
-nothing that came before it. Whoever judges a History needs nothing else: no cluster, no client.
+records below, told apart by ``kind``, in the order in which they became known. Times (``at``,
+``due``, ``sent`` …) are seconds since the Unix epoch. A record is written when it is known, so a
+crash loses nothing that came before it. Whoever judges a History needs nothing else: no cluster,
+no client.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ class Ending(StrEnum):
     EOF = "eof"
     """The server closed in the middle of a framed message."""
     RESET = "reset"
-    """The connection was reset."""
+    """The connection was reset, or broke in another way that the socket calls an error."""
     REFUSED = "refused"
     """No connection: refused, unreachable, name not resolved, or timed out while connecting."""
     NO_RESPONSE = "no-response"
-    """Connected and sent, and the server closed before any status line."""
+    """Connected and sent, and the server closed before it answered with a single byte."""
     MALFORMED = "malformed"
     """What came is not HTTP."""
     STALLED = "stalled"
@@ -67,13 +68,63 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """The client's first words, on its own clock, before any request is due.
+
+    Whoever starts a client and follows its output bounds the skew between the two clocks with it
+    (skew is the client's time less one's own): at least ``at`` less the time at which the line was
+    seen, at most ``at`` less the time at which the client was asked for. Every later
+    :class:`Client` can only tighten the first bound.
+    """
+
+    kind: ClassVar[str] = "clock"
+    at: float
+    """When the client's run began; arrivals count from here."""
+    client: str
+    """Which client, where several write to one History; the first part of its streams' ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A request that left the client. A stream that has this and no :class:`Stream` is unaccounted."""
+    """A request that left the client. A stream that has this and no :class:`Stream` is unaccounted.
+
+    A request that never left, since there was no connection, has a :class:`Stream` only.
+    """
 
     kind: ClassVar[str] = "sent"
     id: str
     due: float
     sent: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A request that was due and that the client itself could not send. Says nothing of the server.
+
+    A run that has any did not put the load on that it was meant to.
+    """
+
+    kind: ClassVar[str] = "withheld"
+    id: str
+    due: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a stream's body, recorded while the stream went on.
+
+    It keeps the client's memory bounded, what a crash can lose to seconds, and lines short
+    (container logs split lines at 16 KiB). A stream's parts come in order and before its
+    :class:`Stream`, which holds the rest.
+    """
+
+    kind: ClassVar[str] = "part"
+    id: str
+    arrivals: list[list[int]]
+    """As in :class:`Stream`."""
+    body: str
+    """As in :class:`Stream`; each piece is compressed on its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +146,15 @@ class Stream:
     status: int | None
     content_type: str
     arrivals: list[list[int]]
-    """``[microseconds since sent, bytes]`` for each read that brought part of the body."""
+    """``[microseconds since sent, bytes]`` for each read that brought part of the body.
+
+    Here and in ``body``: what came after the last :class:`Part`."""
     body: str
     """The body without its transfer coding, zlib-compressed, base64. See :func:`pack_body`."""
     expected_tokens: int | None
     """Completion tokens that the request fixed (``max_tokens`` with ``ignore_eos``), else None."""
+    parts: int = 0
+    """Number of :class:`Part` that went before, so that the loss of one shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,21 +165,33 @@ class Client:
     at: float
     in_flight: int
     send_lag_ms: float
-    """Worst delay since the last record between a request's due time and its sending."""
+    """Worst delay since the last record between a request's due time and the client's taking it up.
+
+    Connecting is not in it: that time is the server's."""
     loop_lag_ms: float
     """Worst delay since the last record of the client's event loop behind its timer."""
     cpu_share: float
     """CPU time over wall time since the last record; 1.0 is one core."""
+    client: str = "0"
+    """As in :class:`Clock`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientDone:
-    """The client's last words: how many it sent and how many it recorded, so that loss shows."""
+    """The client's last words: how many records of each kind it wrote, so that loss shows."""
 
     kind: ClassVar[str] = "client-done"
     at: float
     sent: int
+    """Number of :class:`Sent`."""
     recorded: int
+    """Number of :class:`Stream`."""
+    withheld: int = 0
+    """Number of :class:`Withheld`."""
+    parts: int = 0
+    """Number of :class:`Part`."""
+    client: str = "0"
+    """As in :class:`Clock`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +278,10 @@ class Fault:
 
 Record = (
     Header
+    | Clock
     | Sent
+    | Withheld
+    | Part
     | Stream
     | Client
     | ClientDone
@@ -227,7 +297,10 @@ _KINDS: dict[str, type[Record]] = {
     cls.kind: cls
     for cls in (
         Header,
+        Clock,
         Sent,
+        Withheld,
+        Part,
         Stream,
         Client,
         ClientDone,
@@ -243,7 +316,7 @@ _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _KINDS.val
 
 
 def pack_body(raw: bytes) -> str:
-    """Compress a stream's body for its record; token events are alike and shrink about twentyfold."""
+    """Compress a piece of a stream's body for its record; token events shrink tenfold and more."""
     return base64.b64encode(zlib.compress(raw, 1)).decode()
 
 
@@ -265,7 +338,7 @@ def from_line(line: bytes) -> Record:
         ValueError: The line is not a record of this version.
     """
     values = orjson.loads(line)
-    cls = _KINDS.get(values.pop("kind", None)) if isinstance(values, dict) else None
+    cls = _KINDS.get(str(values.pop("kind", ""))) if isinstance(values, dict) else None
     if cls is None:
         raise ValueError("not a record of a History")
     if cls is Stream:
@@ -305,7 +378,8 @@ def read(path: Path) -> Iterator[Record]:
                     raise UserError(f"{path}:1: not a History: its first line is no header")
                 if record.version > VERSION:
                     raise UserError(
-                        f"{path}: History version {record.version}; this drainproof reads {VERSION}",
+                        f"{path}: History version {record.version}; "
+                        f"this drainproof reads {VERSION}",
                         hint="Judge it with a newer drainproof.",
                     )
             yield record

@@ -1,0 +1,101 @@
+"""The engine finishes its streams when it gets SIGTERM.
+
+What it checks
+    By engine and version, that SIGTERM makes the engine finish the streams in flight, for at least
+    30 s, or that a preStop hook waits until none is running. vLLM from 0.18 on drains only with
+    ``--shutdown-timeout``; older vLLM can't drain at all; TGI, SGLang, Triton and trtllm-serve
+    drain unless they are told not to.
+
+Why
+    An engine that stops at once cuts off every answer in flight, however long the grace period is.
+    vLLM does so by default: each client got HTTP 200, an error inside the stream, then ``[DONE]``
+    and a clean end, which most clients take for a whole answer. That vLLM "handles SIGTERM
+    gracefully by default", as the module has it, is not what it does.
+
+Fix
+    vLLM 0.18 and later: add ``--shutdown-timeout=120`` to the arguments. Older vLLM: a preStop hook
+    that polls ``/metrics`` until ``vllm:num_requests_running`` is 0, or a newer version.
+    TGI: leave ``--graceful-termination-timeout`` at 90 s or raise it. SGLang: don't set
+    ``SGL_FORCE_SHUTDOWN``. Triton: raise ``--exit-timeout-secs``.
+
+Source
+    Measured on vLLM 0.32; vllm-project/vllm pull request 36666 (``--shutdown-timeout``, 0.18);
+    huggingface/text-generation-inference issue 2035 and pull request 3126; sgl-project/sglang pull
+    request 1838; the sources of Triton and trtllm-serve.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drainproof.judge.registry import Severity, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drainproof.judge.profiles import Profile
+    from drainproof.model.engine import Engine
+    from drainproof.model.finding import Finding
+    from drainproof.model.workload import Workload
+
+
+@check("DP102", severity=Severity.ERROR)
+def engine_drains_on_sigterm(
+    workload: Workload, engine: Engine, profile: Profile
+) -> Iterator[Finding]:
+    """Yield what makes the engine drop its streams."""
+    path = f"{engine.path}.args"
+    flag = engine.drain_flag
+    if engine.prestop_drains:
+        return
+    unsupported = engine.unsupported_drain_flag
+    if unsupported:
+        yield workload.finding(
+            path,
+            f"{engine.label} does not know {unsupported} and refuses to start with it; without it, "
+            "it cuts off every stream at SIGTERM",
+        )
+    elif engine.drain_s is None and flag in engine.flags:
+        yield workload.inconclusive(
+            path, f"{flag} is {engine.flags[flag]!r}: whether that drains can't be told from here"
+        )
+    elif engine.drain_s is None:
+        yield workload.inconclusive(
+            engine.path, f"what {engine.label} does with its streams on SIGTERM is not known"
+        )
+    elif engine.drain_s == 0 and not engine.flags_known and flag not in engine.flags and flag:
+        yield workload.inconclusive(
+            engine.path,
+            f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its flags are "
+            "in a file or a script that this audit does not see",
+        )
+    elif engine.drain_s == 0:
+        yield workload.finding(path, _why_not(engine))
+    else:
+        if engine.drain_s < profile.drain_min_s:
+            yield workload.finding(
+                path,
+                f"{engine.label} drains for {engine.drain_s:g} s, then cuts off what still streams; "
+                f"expected at least {profile.drain_min_s} s",
+                Severity.WARNING,
+            )
+        if engine.version is None:
+            yield workload.assumption(
+                f"{engine.path}.image",
+                f"taken for a recent {engine.title}, since the image's tag names no version",
+            )
+
+
+def _why_not(engine: Engine) -> str:
+    cut = f"{engine.label} cuts off every stream in flight at SIGTERM"
+    if engine.drain_flag in engine.flags:
+        return f"{cut}: {engine.drain_flag} is {engine.flags[engine.drain_flag]}"
+    if engine.drain_abort_env:
+        return f"{cut}: {engine.drain_abort_env} is set"
+    if not engine.drain_flag:
+        return f"{cut}, and this version has no flag for it; only a preStop hook that waits can help"
+    if engine.version is None:
+        return (
+            f"{cut}: {engine.drain_flag} is not set, and versions that don't have it can't drain at all"
+        )
+    return f"{cut}: {engine.drain_flag} is not set, and its default is 0"

@@ -1,0 +1,53 @@
+"""The number of replicas follows the load.
+
+What it checks
+    An autoscaler, a KEDA ScaledObject or a HorizontalPodAutoscaler, targets the workload. Not asked
+    for in the dev profile.
+
+Why
+    A replica serves so many streams and no more. Without an autoscaler, requests beyond that wait in
+    the engine's queue until clients give up.
+
+Fix
+    Add a ScaledObject whose ``scaleTargetRef`` names the workload, with a Prometheus trigger on the
+    engine's queue depth, such as ``vllm:num_requests_waiting``.
+
+Source
+    Module 1.5, "Autoscaling LLM Inference with KEDA".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drainproof.judge.registry import Severity, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from drainproof.judge.profiles import Profile
+    from drainproof.model.finding import Finding
+    from drainproof.model.scaler import Scaler
+    from drainproof.model.snapshot import Snapshot
+    from drainproof.model.workload import Workload
+
+
+@check("DP401", severity=Severity.ERROR, kinds=("Deployment", "StatefulSet", "ReplicaSet"))
+def has_scaler(
+    workload: Workload, scalers: Sequence[Scaler], snapshot: Snapshot, profile: Profile
+) -> Iterator[Finding]:
+    """Yield a workload that stays at its number of replicas."""
+    if scalers or not profile.needs_scaler:
+        return
+    happens = (
+        f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in the "
+        f"queue of {workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
+    )
+    if snapshot.partial:
+        yield workload.finding(
+            "spec.replicas",
+            f"{happens} (a warning only: it may be in files that this audit was not given)",
+            Severity.WARNING,
+        )
+    else:
+        yield workload.finding("spec.replicas", happens)

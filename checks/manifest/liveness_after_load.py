@@ -1,0 +1,72 @@
+"""The liveness probe never kills an engine that loads or is busy.
+
+What it checks
+    If there is a liveness probe: it begins only after the load (a startup probe holds it back, or
+    ``initialDelaySeconds + failureThreshold × periodSeconds`` is at least 120 s); it fails for at
+    least 30 s before it kills; it is no less patient than the readiness probe; and it does not ask a
+    path that waits for inference.
+
+Why
+    A failed liveness probe kills the engine with all its streams. A loading engine does not answer,
+    and a busy one answers late: killing it turns a slow minute into minutes without a replica, and
+    its load makes the others slow next. The readiness probe should take it out of the Service first.
+
+Fix
+    Add a startup probe, which holds the liveness probe back until the engine has answered once, and
+    give the liveness probe ``periodSeconds: 30`` and ``failureThreshold: 3`` or more; or leave it out.
+
+Source
+    Module 1.5 (liveness ``initialDelaySeconds: 180``, ``periodSeconds: 30``). Kubernetes'
+    documentation on probes: liveness waits for the startup probe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drainproof.judge.registry import Severity, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drainproof.judge.profiles import Profile
+    from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
+    from drainproof.model.finding import Finding
+    from drainproof.model.workload import Workload
+
+
+@check("DP203", severity=Severity.ERROR)
+def liveness_spares_load(
+    workload: Workload, engine: Engine, container: Container, profile: Profile
+) -> Iterator[Finding]:
+    """Yield what kills an engine that is only slow."""
+    liveness, readiness = container.liveness, container.readiness
+    if liveness is None:
+        return
+    if container.startup is None and liveness.budget_s < profile.startup_min_s:
+        yield workload.finding(
+            f"{liveness.path}.initialDelaySeconds",
+            f"the liveness probe kills an engine that still loads after {liveness.budget_s} s "
+            f"({liveness.initial_delay_s} + {liveness.failure_threshold} × {liveness.period_s}), so it "
+            f"may never serve; expected a startup probe, or at least {profile.startup_min_s} s",
+        )
+    if liveness.patience_s < profile.liveness_patience_min_s:
+        yield workload.finding(
+            f"{liveness.path}.failureThreshold",
+            f"{liveness.patience_s} s of late answers ({liveness.failure_threshold} × "
+            f"{liveness.period_s}) kill a busy engine and all its streams; "
+            f"expected at least {profile.liveness_patience_min_s} s",
+        )
+    elif readiness is not None and liveness.patience_s < readiness.patience_s:
+        yield workload.finding(
+            f"{liveness.path}.failureThreshold",
+            f"the liveness probe kills the engine after {liveness.patience_s} s of failing, before the "
+            f"readiness probe takes it out of the Service after {readiness.patience_s} s",
+        )
+    if liveness.url_path in engine.facts.busy_paths:
+        yield workload.finding(
+            f"{liveness.path}.httpGet.path",
+            f"{liveness.url_path} waits for inference, so a long queue kills the engine and all its "
+            f"streams; expected {engine.health_path}",
+        )

@@ -1,0 +1,100 @@
+"""A readiness probe asks the engine itself whether it can serve.
+
+What it checks
+    The engine's container has a readiness probe: an HTTP request to the engine's own health path, at
+    the port that the engine listens on.
+
+Why
+    Without one, a replica gets requests as soon as its process starts, minutes before its model is
+    loaded, and users get refused connections. A probe of another path or port is either never ready
+    or ready too early.
+
+Fix
+    Add ``readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 10}`` to the engine's
+    container, with the engine's own path (``/health``; Triton ``/v2/health/ready``; NIM
+    ``/v1/health/ready``) and port.
+
+Source
+    Module 1.5, "Common Mistakes". The paths are those of the engines' servers; ``/v1/models`` is
+    what llm-d probes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from drainproof.judge.registry import Severity, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from drainproof.model.container import Container, Probe
+    from drainproof.model.engine import Engine
+    from drainproof.model.finding import Finding
+    from drainproof.model.workload import Workload
+
+
+@check("DP201", severity=Severity.ERROR, kinds=())
+def readiness_asks_engine(
+    workload: Workload, engine: Engine, container: Container
+) -> Iterator[Finding]:
+    """Yield what sends requests to an engine that can't serve."""
+    probe = container.readiness
+    if probe is None:
+        yield workload.finding(
+            f"{container.path}.readinessProbe",
+            "no readiness probe: requests come as soon as the process starts, and are refused while "
+            "the model loads",
+        )
+    elif probe.form == "exec":
+        yield from _exec(workload, engine, probe)
+    elif probe.form != "httpGet":
+        if probe.form == "grpc" and engine.name == "triton":
+            return
+        yield workload.finding(
+            f"{probe.path}.{probe.form}" if probe.form else probe.path,
+            f"a {probe.form or 'probe without an action'} probe does not ask {engine.title} whether it "
+            f"can serve; expected httpGet of {engine.health_path}",
+        )
+    else:
+        yield from _http(workload, engine, probe)
+
+
+def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]:
+    asked = probe.url_path.partition("?")[0].rstrip("/") or "/"
+    if not asked.startswith("/"):
+        asked = f"/{asked}"
+    if asked not in engine.facts.health_paths:
+        yield workload.finding(
+            f"{probe.path}.httpGet.path",
+            f"{engine.title} does not say at {probe.url_path} whether it can serve: the replica never "
+            f"gets requests, or gets them too early; expected {' or '.join(engine.facts.health_paths)}",
+        )
+    if probe.port is None or isinstance(probe.port, str):
+        yield workload.finding(
+            f"{probe.path}.httpGet.port",
+            f"no port of the container is named {probe.port!r}, so the replica never gets requests"
+            if probe.port
+            else "the probe names no port, so the replica never gets requests",
+        )
+    elif engine.port is None:
+        yield workload.inconclusive(
+            f"{probe.path}.httpGet.port",
+            f"which port {engine.title} listens on can't be told, so {probe.port} may be another's",
+        )
+    elif probe.port != engine.port:
+        yield workload.finding(
+            f"{probe.path}.httpGet.port",
+            f"the probe asks port {probe.port}, and {engine.title} listens on {engine.port}: the "
+            "replica never gets requests, or another process answers for the engine",
+        )
+
+
+def _exec(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]:
+    asks = any(path in probe.command for path in engine.facts.health_paths)
+    if not asks or (engine.port is not None and f":{engine.port}" not in probe.command):
+        yield workload.inconclusive(
+            f"{probe.path}.exec",
+            f"whether this command asks {engine.title} can't be told; expected httpGet of "
+            f"{engine.health_path}",
+        )

@@ -1,0 +1,177 @@
+"""A Docker engine of our own, in namespaces of its own: one process to kill, and nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drainproof.clusters import recipe
+from drainproof.clusters.processes import Process
+from drainproof.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_CAP_SYS_RESOURCE = 24
+_LOG_LINES = 15
+# Where a Unix socket's path ends, less one for its final zero: sun_path in sys/un.h.
+_LONGEST_SOCKET_PATH = 107
+
+
+def cgroup_name(cluster: str) -> str:
+    """Return the cgroup that all containers of a cluster's engine are in."""
+    return f"drainproof-{cluster}"
+
+
+def socket_path(state: Path) -> Path:
+    """Return the engine's socket; raises a ``UserError`` if its path is too long for one."""
+    path = state / "docker.sock"
+    if len(str(path)) > _LONGEST_SOCKET_PATH:
+        raise UserError(
+            f"the path {path} is too long for a socket: {len(str(path))} characters, "
+            f"at most {_LONGEST_SOCKET_PATH} are possible",
+            "set XDG_STATE_HOME to a shorter path",
+        )
+    return path
+
+
+def start(cluster: str, state: Path, record: Callable[[Process], None]) -> Process:
+    """Start an engine and wait until it answers.
+
+    Args:
+        cluster: The name of the cluster that it is for.
+        state: The folder for its data, its socket and its log.
+        record: Is told the process that all others depend on, before it does anything: even if
+            this program is killed at any point, ``stop`` finds what was started.
+
+    Raises:
+        UserError: It did not start; the message has the end of its log.
+    """
+    endpoint, log = socket_path(state), state / "engine.log"
+    script = recipe.folder()
+    arguments = [
+        "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
+        # It waits for the word to start, and gives up if whoever should give it is gone.
+        "sh", "-c", 'read -r go && exec sh "$@" < /dev/null', "engine",
+        str(script / "on-root.sh"), str(recipe.system_root().path / "root"),
+        "sh", str(script / "engine.sh"),
+        str(state / "docker"), str(endpoint), cgroup_name(cluster), *_runtime_options(),
+    ]  # fmt: skip
+    unshare = shutil.which("unshare") or "/usr/bin/unshare"
+    reader, writer = os.pipe()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        parent = os.posix_spawn(
+            unshare,
+            arguments,
+            {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(state), "LANG": "C.UTF-8"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, reader, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+        )
+        first = _wait_for(lambda: _only_child(parent), 10)
+        if first is None:
+            raise _failed(log, "its namespaces could not be made")
+        record(first)
+        os.write(writer, b"go\n")
+    finally:
+        for end in (reader, writer, output):
+            os.close(end)
+    answered = _wait_for(lambda: _answers(endpoint) or not first.alive, 60)
+    if not answered or not first.alive:
+        stop(cluster, first)
+        raise _failed(log, "it did not come up")
+    return first
+
+
+def stop(cluster: str, process: Process | None) -> list[str]:
+    """End an engine and all that it started; return what could not be removed, which is nothing.
+
+    The first process of a process namespace takes all others with it, and the mounts and the
+    network of its namespaces go with the last process.
+    """
+    left = []
+    if process is not None:
+        if not process.kill():
+            left.append(f"process {process.pid}")
+        _reap(process.pid)
+    if not _wait_for(lambda: not _remaining_cgroups(cluster), 20):
+        left += [str(path) for path in _remaining_cgroups(cluster)]
+    return left
+
+
+def _runtime_options() -> list[str]:
+    if has_capability(_CAP_SYS_RESOURCE):
+        return []
+    wrapper = recipe.programs().path / "oci-runtime"
+    return ["--add-runtime", f"drainproof={wrapper}", "--default-runtime", "drainproof"]
+
+
+def has_capability(number: int) -> bool:
+    """Say whether this process has a capability, by its number in ``linux/capability.h``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def _only_child(parent: int) -> Process | None:
+    try:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    except OSError:
+        return None
+    return Process.of(int(children[0])) if children else None
+
+
+def _answers(endpoint: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(endpoint))
+            client.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in client.recv(64)
+        except OSError:
+            return False
+
+
+def _remaining_cgroups(cluster: str) -> list[Path]:
+    """Remove the cluster's cgroups, deepest first, and return those that still have processes."""
+    tops = [*_CGROUPS.glob(f"*/{cgroup_name(cluster)}"), _CGROUPS / cgroup_name(cluster)]
+    left = []
+    for top in tops:
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    Path(folder).rmdir()
+                except OSError:
+                    left.append(Path(folder))
+    return left
+
+
+def _reap(pid: int) -> None:
+    """Collect the exit status, if it is a child of this very process."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _failed(log: Path, what: str) -> UserError:
+    lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    return UserError(f"the embedded Docker engine did not start: {what}\n" + "\n".join(lines))
+
+
+def _wait_for[Found](  # noqa: D103
+    condition: Callable[[], Found], timeout_s: float
+) -> Found:
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found

@@ -1,0 +1,333 @@
+"""What the embedded cluster is built from, and in which order: the artefacts and their inputs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+from functools import cache
+from pathlib import Path
+
+from drainproof.clusters import debian, images
+from drainproof.clusters.artefacts import Artefact
+from drainproof.clusters.commands import run
+from drainproof.clusters.golang import go_binaries, go_binary, module_folder
+from drainproof.clusters.images import Image, ImageConfig, write_archive, write_layer
+from drainproof.clusters.versions import versions
+from drainproof.content import content
+
+_KUBE_PROGRAMS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+    "podnet",
+)
+_NODE_PROGRAMS = ("kubelet", "kubeadm", "kubectl")
+_CNI_PLUGINS = ("host-local", "loopback", "ptp", "portmap")
+# As kind's own node image does it: these units need a real machine.
+_UNWANTED_UNITS = (
+    "usr/lib/systemd/system/multi-user.target.wants/*",
+    "usr/lib/systemd/system/local-fs.target.wants/*",
+    "usr/lib/systemd/system/basic.target.wants/*",
+    "usr/lib/systemd/system/sockets.target.wants/*udev*",
+    "usr/lib/systemd/system/sockets.target.wants/*initctl*",
+    "usr/lib/systemd/system/sysinit.target.wants/systemd-tmpfiles-setup.service",
+    "etc/systemd/system/*.wants/*",
+)
+
+
+def folder() -> Path:
+    """Return the folder with the Go module, the manifests and the scripts."""
+    return content("fixtures/clusters")
+
+
+@cache
+def go_module() -> Path:
+    """Return the folder of the Go module."""
+    return folder()
+
+
+@cache
+def programs() -> Artefact:
+    """Every program that is built from Go source; ``kube`` is all of Kubernetes' in one."""
+    kubernetes = versions().kubernetes
+    major, minor, _ = kubernetes.removeprefix("v").split(".")
+    version = "k8s.io/component-base/version"
+    return go_binaries(
+        "programs",
+        go_module(),
+        [
+            ["./cmd/...", "sigs.k8s.io/kind"],
+            # It imports a module under another spelling of its name, so it is built apart.
+            ["github.com/rancher/local-path-provisioner"],
+        ],
+        set_strings=[
+            f"{version}.gitVersion={kubernetes}",
+            f"{version}.gitMajor={major}",
+            f"{version}.gitMinor={minor}",
+        ],
+        estimate_s=420,
+    )
+
+
+@cache
+def system_root() -> Artefact:
+    """The Debian root that the engine runs on, and that nodes are made of."""
+    stated = versions()
+    return debian.root_file_system(
+        "system-root",
+        stated.system_packages,
+        suite=stated.suite,
+        component=stated.component,
+        archive=False,
+        estimate_s=70,
+    )
+
+
+@cache
+def pod_root() -> Artefact:
+    """The Debian root, with Python, that pods run on: the image ``drainproof/python``."""
+    stated = versions()
+    return debian.root_file_system(
+        "pod-root",
+        stated.pod_packages,
+        suite=stated.suite,
+        component=stated.component,
+        archive=True,
+        estimate_s=60,
+    )
+
+
+@cache
+def system_images() -> Artefact:
+    """The images of everything that runs in ``kube-system``, and ``drainproof/python``."""
+    return Artefact(
+        name="system-images",
+        inputs={
+            "recipe": Path(__file__),
+            "images": Path(images.__file__),
+            "programs": programs(),
+            "pod root": pod_root(),
+            "names": repr(versions()),
+        },
+        build=_build_system_images,
+        estimate_s=10,
+    )
+
+
+def _build_system_images(into: Path) -> None:
+    built, base = programs().path, pod_root().path / "layer.tar"
+    layers = into / "layers"
+    layers.mkdir()
+
+    def layer(program: str, links: tuple[str, ...] = ()) -> Path:
+        tar = layers / f"{program}.tar"
+        write_layer(
+            {f"/usr/local/bin/{program}": built / program},
+            tar,
+            links={f"/usr/local/bin/{link}": program for link in links},
+        )
+        return tar
+
+    kube = layer("kube", _KUBE_PROGRAMS)
+    wanted = [Image((versions().python_image,), (base,), ImageConfig(command=("python3",)))]
+    for name in _kubeadm_images():
+        program = name.rsplit("/", 1)[1].split(":")[0]
+        if program == "kube-proxy":
+            # The manifest starts it by this path; the base has the iptables that it calls.
+            wanted.append(Image((name,), (base, kube)))
+        elif program.startswith("kube-"):
+            wanted.append(Image((name,), (kube,)))
+        else:
+            entrypoint = ImageConfig(entrypoint=(f"/usr/local/bin/{program}",))
+            wanted.append(Image((name,), (layer(program),), entrypoint))
+    wanted += [
+        Image(
+            (name,), (layer(program),), ImageConfig(entrypoint=(f"/usr/local/bin/{program}",))
+        )
+        for program, name in (
+            ("local-path-provisioner", versions().local_path_image),
+            ("metrics-server", versions().metrics_server_image),
+        )
+    ]
+    write_archive(wanted, into / "images.tar")
+    shutil.rmtree(layers)
+
+
+def _kubeadm_images() -> list[str]:
+    """Ask kubeadm which images it will look for."""
+    kubeadm = [programs().path / "kube", "kubeadm"]
+    version = ("--kubernetes-version", versions().kubernetes)
+    return run([*kubeadm, "config", "images", "list", *version]).split()
+
+
+def image_name(program: str) -> str:
+    """Return the full name of the image that kubeadm looks for, such as that of ``pause``."""
+    for name in _kubeadm_images():
+        if name.rsplit("/", 1)[1].split(":")[0] == program:
+            return name
+    raise LookupError(program)
+
+
+@cache
+def node_image() -> Artefact:
+    """The archive ``image.tar`` of the node image, named ``node_image_name()``."""
+    return Artefact(
+        name="node-image",
+        inputs={
+            "recipe": Path(__file__),
+            "images": Path(images.__file__),
+            "scripts": folder() / "on-root.sh",
+            "preload": folder() / "preload.sh",
+            "manifests": folder() / "manifests",
+            "programs": programs(),
+            "system root": system_root(),
+            "system images": system_images(),
+            "kind": versions().kind,
+        },
+        build=_build_node_image,
+        estimate_s=25,
+    )
+
+
+def node_image_name() -> str:
+    """Return the name of the node image; its tag changes with what it is made from."""
+    return f"drainproof/node:{versions().kubernetes}-{node_image().key}"
+
+
+def _build_node_image(into: Path) -> None:
+    root, store = into / "root", into / "store"
+    _copy_system_root(root)
+    _add_kind_files(root)
+    _add_kubernetes(root)
+    _adjust_systemd(root)
+    _preload(store)
+    layers = into / "root.tar", into / "store.tar"
+    write_layer({"/": root}, layers[0], own_all=False)
+    write_layer({"/var/lib/containerd": store}, layers[1], own_all=False)
+    config = ImageConfig(
+        entrypoint=("/usr/local/bin/entrypoint", "/sbin/init"),
+        env=("container=docker",),
+        stop_signal="SIGRTMIN+3",
+    )
+    write_archive([Image((node_image_name(),), layers, config)], into / "image.tar")
+    for used in (root, store):
+        shutil.rmtree(used)
+    for layer in layers:
+        layer.unlink()
+
+
+def _copy_system_root(root: Path) -> None:
+    """Copy the system root without Docker, which nodes have no use for."""
+    run(["cp", "-a", "--reflink=auto", system_root().path / "root", root])
+    listed = (root / "var/lib/dpkg/info/docker.io.list").read_text().splitlines()
+    for name in listed:
+        path = root / name.lstrip("/")
+        if not path.is_dir():  # folders are shared, and /lib is a link to one
+            path.unlink(missing_ok=True)
+    for emptied in ("var/lib/apt", "var/cache", "var/log", "var/lib/dpkg"):
+        shutil.rmtree(root / emptied, ignore_errors=True)
+        (root / emptied).mkdir()
+
+
+def _add_kind_files(root: Path) -> None:
+    files = module_folder(go_module(), "sigs.k8s.io/kind") / "images/base/files"
+    for source in sorted(files.rglob("*")):
+        target = root / source.relative_to(files)
+        if source.is_dir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
+            script = target.parent.name == "bin"
+            target.chmod(0o755 if script else 0o644)
+    config = root / "etc/containerd/config.toml"
+    text = config.read_text()
+    pause = next(line for line in text.splitlines() if line.strip().startswith("sandbox_image"))
+    text = text.replace(pause, f'  sandbox_image = "{image_name("pause")}"')
+    # A node may not be allowed to lower its own scores, let alone those of its containers.
+    text = text.replace("restrict_oom_score_adj = false", "restrict_oom_score_adj = true")
+    config.write_text(text)
+    for folder_name, names in {
+        "usr/local/bin": ("containerd", "ctr", "containerd-shim-runc-v2"),
+        "usr/local/sbin": ("runc",),
+    }.items():
+        for name in names:
+            owner = "sbin" if (root / "usr/sbin" / name).exists() else "bin"
+            (root / folder_name / name).symlink_to(f"/usr/{owner}/{name}")
+    (root / "opt/cni/bin").mkdir(parents=True)
+    for plugin in _CNI_PLUGINS:
+        (root / "opt/cni/bin" / plugin).symlink_to(f"/usr/lib/cni/{plugin}")
+    spec = json.loads(run(["chroot", root, "ctr", "oci", "spec"]))
+    hooks = spec.setdefault("hooks", {}).setdefault("createContainer", [])
+    hooks.append({"path": "/kind/bin/mount-product-files.sh"})
+    del spec["process"]["rlimits"]
+    (root / "etc/containerd/cri-base.json").write_text(json.dumps(spec))
+
+
+def _add_kubernetes(root: Path) -> None:
+    shutil.copy2(programs().path / "kube", root / "usr/bin/kube")
+    for name in _NODE_PROGRAMS:
+        (root / "usr/bin" / name).symlink_to("kube")
+    (root / "etc/kubernetes/manifests").mkdir(parents=True)
+    (root / "kind/version").write_text(versions().kubernetes)
+    (root / "kind/manifests").mkdir()
+    for name in ("default-cni.yaml", "default-storage.yaml"):
+        (root / "kind/manifests" / name).write_text(manifest(name))
+
+
+def manifest(name: str) -> str:
+    """Return one of ``manifests/`` with the names of our images filled in."""
+    text = string.Template((folder() / "manifests" / name).read_text())
+    return text.substitute(
+        KUBE_PROXY_IMAGE=image_name("kube-proxy"),
+        PYTHON_IMAGE=versions().python_image,
+        LOCAL_PATH_IMAGE=versions().local_path_image,
+        METRICS_SERVER_IMAGE=versions().metrics_server_image,
+    )
+
+
+def _adjust_systemd(root: Path) -> None:
+    for pattern in _UNWANTED_UNITS:
+        for unit in root.glob(pattern):
+            unit.unlink()
+    with (root / "etc/systemd/journald.conf").open("a") as journald:
+        journald.write("ReadKMsg=no\n")
+    (root / "usr/sbin/init").unlink(missing_ok=True)
+    (root / "usr/sbin/init").symlink_to("/usr/lib/systemd/systemd")
+    systemctl = ["chroot", root, "systemctl"]
+    run([*systemctl, "enable", "kubelet", "containerd", "undo-mount-hacks"])
+    run([*systemctl, "mask", "systemd-binfmt"])
+
+
+def _preload(store: Path) -> None:
+    store.mkdir()
+    isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    on_root = ["sh", folder() / "on-root.sh", system_root().path / "root"]
+    preload = ["sh", folder() / "preload.sh", store, system_images().path / "images.tar"]
+    run([*isolate, *on_root, *preload])
+
+
+@cache
+def everything() -> tuple[Artefact, ...]:
+    """What ``cluster up`` needs: the programs, the engine's root and the node image."""
+    return programs(), system_root(), node_image(), pod_root()
+
+
+__all__ = [
+    "everything",
+    "folder",
+    "go_binary",
+    "go_module",
+    "manifest",
+    "node_image",
+    "node_image_name",
+    "pod_root",
+    "programs",
+    "system_images",
+    "system_root",
+]

@@ -1,0 +1,424 @@
+"""What the cluster says while a fault is on: pods, endpoints, the target, events, engine gauges.
+
+Everything goes to the History as it is seen, on the client's clock, and into a :class:`View` that
+the run waits on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from drainproof.faults.api import GONE, ApiError, Object
+from drainproof.streams.history import (
+    Endpoints,
+    Event,
+    Fault,
+    Gauge,
+    Part,
+    Pod,
+    Record,
+    Sent,
+    Stream,
+    Workload,
+    to_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from drainproof.faults.api import Api
+    from drainproof.faults.consent import Target
+
+_AGAIN_S = 1.0
+_GAUGE_S = 1.0
+_GAUGE_PATIENCE_S = 2.0
+
+
+class View:
+    """What is known now; the run waits on it. Every record passes through :meth:`add`.
+
+    Args:
+        path: The History's file, created here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._out = path.open("wb")
+        self._changed = threading.Condition()
+        self._closed = False
+        self.skew_s = 0.0
+        """The client's clock less ours; added to what is seen here."""
+        self.pods: dict[str, Pod] = {}
+        self.endpoints: Endpoints | None = None
+        self.workload: Workload | None = None
+        self.deployment: Object = {}
+        self.streams = 0
+        """How many have ended."""
+        self.heard: list[Record] = []
+        """The client's records about streams, until :meth:`forget` is called."""
+        self._keep = True
+
+    def now(self) -> float:
+        """Return the time on the client's clock, in seconds since the epoch."""
+        return time.time() + self.skew_s
+
+    def add(self, record: Record) -> None:
+        """Write a record to the History and let waiters look again."""
+        with self._changed:
+            if self._closed:
+                return
+            self._out.write(to_line(record))
+            self._out.flush()
+            match record:
+                case Pod():
+                    if record.event == "DELETED":
+                        self.pods.pop(record.uid, None)
+                    else:
+                        self.pods[record.uid] = record
+                case Endpoints():
+                    self.endpoints = record
+                case Workload():
+                    self.workload = record
+                case Stream():
+                    self.streams += 1
+                case _:
+                    pass
+            if self._keep and isinstance(record, Sent | Part | Stream):
+                self.heard.append(record)
+            self._changed.notify_all()
+
+    def fault(self, name: str, phase: str, detail: str = "") -> None:
+        """Record a step of the fault, now."""
+        self.add(Fault(at=self.now(), fault=name, phase=phase, detail=detail))
+
+    def forget(self) -> None:
+        """Keep no more streams in memory: the History has them."""
+        with self._changed:
+            self._keep = False
+            self.heard = []
+
+    def wait(self, holds: Callable[[], bool], timeout_s: float, check: Callable[[], None]) -> bool:
+        """Wait until ``holds``; return whether it did in time.
+
+        Args:
+            holds: What is waited for; looked at after each record and once a second.
+            timeout_s: For how long.
+            check: Called as often; raises to stop waiting.
+        """
+        give_up = time.monotonic() + timeout_s
+        with self._changed:
+            while not holds():
+                check()
+                left = give_up - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, 1.0))
+        return True
+
+    def close(self) -> None:
+        """Sync the History to disk; what is added later is dropped."""
+        with self._changed:
+            if not self._closed:
+                self._closed = True
+                os.fsync(self._out.fileno())
+                self._out.close()
+
+
+class Observer:
+    """Watches a target until stopped, each kind of object in a thread of its own.
+
+    Args:
+        api: The cluster.
+        target: What to watch.
+        view: Where everything goes.
+    """
+
+    def __init__(self, api: Api, target: Target, view: View) -> None:
+        self._api = api
+        self._target = target
+        self._view = view
+        self._stop = threading.Event()
+        self._slices: dict[str, Object] = {}
+        self._seen: dict[str, tuple[Any, ...]] = {}
+        self._gauges: dict[str, threading.Event] = {}
+        self._begun = time.time()
+
+    def start(self) -> None:
+        """Begin to watch; what is there already is recorded at once."""
+        target = self._target
+        for kind, options, seen in (
+            ("Pod", {"labels": target.selector}, self._pod),
+            ("Deployment", {"fields": f"metadata.name={target.name}"}, self._deployment),
+            (
+                "EndpointSlice",
+                {"labels": f"kubernetes.io/service-name={target.service}"},
+                self._slice,
+            ),
+            ("Event", {}, self._event),
+        ):
+            threading.Thread(
+                target=self._watch, args=(kind, options, seen), name=f"watch-{kind}", daemon=True
+            ).start()
+
+    def stop(self) -> None:
+        """Stop; threads end by themselves within a watch's timeout."""
+        self._stop.set()
+        for nudge in list(self._gauges.values()):
+            nudge.set()
+
+    def _watch(
+        self, kind: str, options: dict[str, str], seen: Callable[[str, Object], None]
+    ) -> None:
+        """List, then watch; list again when the server has forgotten where we were."""
+        version = ""
+        known: dict[str, Object] = {}
+        while not self._stop.is_set():
+            try:
+                if not version:
+                    version = self._relist(kind, options, seen, known)
+                for event in self._api.watch(kind, self._target.namespace, version, **options):  # type: ignore[arg-type]
+                    if self._stop.is_set():
+                        return
+                    item = event["object"]
+                    if event["type"] == "ERROR":
+                        version = ""
+                        break
+                    version = item["metadata"]["resourceVersion"]
+                    if event["type"] == "DELETED":
+                        known.pop(item["metadata"]["uid"], None)
+                    else:
+                        known[item["metadata"]["uid"]] = item
+                    seen(event["type"], item)
+            except ApiError as error:
+                if error.status == GONE:
+                    version = ""
+                self._stop.wait(_AGAIN_S)
+
+    def _relist(
+        self,
+        kind: str,
+        options: dict[str, str],
+        seen: Callable[[str, Object], None],
+        known: dict[str, Object],
+    ) -> str:
+        listed = self._api.list(kind, self._target.namespace, **options)
+        current = {item["metadata"]["uid"]: item for item in listed["items"]}
+        for uid in known.keys() - current.keys():
+            seen("DELETED", known.pop(uid))
+        for uid, item in current.items():
+            seen("MODIFIED" if uid in known else "ADDED", item)
+            known[uid] = item
+        return str(listed["metadata"]["resourceVersion"])
+
+    def _once(self, key: str, values: tuple[Any, ...]) -> bool:
+        """Tell whether an object says something new; most updates are of no concern here."""
+        if self._seen.get(key) == values:
+            return False
+        self._seen[key] = values
+        return True
+
+    def _pod(self, event: str, item: Object) -> None:
+        record = pod_record(event, item, self._view.now())
+        uid = record.uid
+        told = (
+            event == "DELETED",
+            record.phase,
+            record.ready,
+            record.deletion_at,
+            record.containers,
+        )
+        if self._once(uid, told):
+            self._view.add(record)
+        nudge = self._gauges.get(uid)
+        if nudge is None and record.phase == "Running" and event != "DELETED":
+            self._gauges[uid] = threading.Event()
+            threading.Thread(
+                target=self._gauge,
+                args=(uid, record.name),
+                name=f"gauge-{record.name}",
+                daemon=True,
+            ).start()
+        elif nudge and record.deletion_at is not None:
+            nudge.set()
+
+    def _deployment(self, event: str, item: Object) -> None:
+        if event == "DELETED":
+            return
+        status = item.get("status", {})
+        self._view.deployment = item
+        record = Workload(
+            at=self._view.now(),
+            generation=item["metadata"].get("generation", 0),
+            observed_generation=status.get("observedGeneration", 0),
+            replicas=status.get("replicas", 0),
+            updated=status.get("updatedReplicas", 0),
+            ready=status.get("readyReplicas", 0),
+            available=status.get("availableReplicas", 0),
+        )
+        self._view.add(record)
+
+    def _slice(self, event: str, item: Object) -> None:
+        if event == "DELETED":
+            self._slices.pop(item["metadata"]["uid"], None)
+        else:
+            self._slices[item["metadata"]["uid"]] = item
+        record = endpoints_record(self._slices.values(), self._view.now())
+        if self._once("endpoints", (record.ready, record.terminating)):
+            self._view.add(record)
+
+    def _event(self, event: str, item: Object) -> None:
+        about = item.get("involvedObject") or {}
+        ours = about.get("name", "") == self._target.name or about.get("name", "").startswith(
+            f"{self._target.name}-"
+        )
+        if event == "DELETED" or not ours:
+            return
+        at = event_time(item)
+        if at is None or at < self._begun - 60:
+            return
+        self._view.add(
+            Event(
+                at=at,
+                object=f"{about.get('kind', '')}/{about.get('name', '')}",
+                reason=item.get("reason") or "",
+                message=item.get("message") or "",
+            )
+        )
+
+    def _gauge(self, uid: str, name: str) -> None:
+        """Scrape one pod once a second, and at once when told, until it is gone."""
+        nudge = self._gauges[uid]
+        engine = self._target.engine
+        while not self._stop.is_set():
+            running = waiting = None
+            words = ""
+            try:
+                text = self._api.scrape(
+                    self._target.namespace,
+                    name,
+                    self._target.metrics_port,
+                    engine.metrics_path,
+                    timeout_s=_GAUGE_PATIENCE_S,
+                )
+                running = metric(text, engine.running_metric)
+                waiting = metric(text, engine.waiting_metric)
+                if running is None:
+                    words = f"no {engine.running_metric or 'known metric of running requests'}"
+            except ApiError as error:
+                words = error.message[:200]
+            self._view.add(
+                Gauge(at=self._view.now(), pod=name, running=running, waiting=waiting, error=words)
+            )
+            nudge.wait(_GAUGE_S)
+            nudge.clear()
+            if self._seen.get(uid, (False,))[0]:
+                return
+
+
+def pod_record(event: str, item: Object, at: float) -> Pod:
+    """Return a pod's record from the object that a watch brought."""
+    meta, status = item["metadata"], item.get("status", {})
+    deletion = meta.get("deletionTimestamp")
+    grace = meta.get("deletionGracePeriodSeconds")
+    return Pod(
+        at=at,
+        event=event,
+        name=meta["name"],
+        uid=meta["uid"],
+        node=item.get("spec", {}).get("nodeName") or "",
+        phase=status.get("phase") or "",
+        ready=any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in status.get("conditions") or []
+        ),
+        deletion_at=epoch(deletion) - (grace or 0) if deletion else None,
+        grace_s=grace if deletion else None,
+        containers=[_container(container) for container in status.get("containerStatuses") or []],
+    )
+
+
+def _container(status: Object) -> dict[str, Any]:
+    state: Object = status.get("state") or {}
+    name = next(iter(state), "waiting")
+    inner: Object = state.get(name) or {}
+    if name != "terminated" and inner.get("exitCode") is None:
+        # a container that was started again tells how it ended before
+        before: Object = (status.get("lastState") or {}).get("terminated") or {}
+    else:
+        before = inner
+    started = inner.get("startedAt")
+    finished = before.get("finishedAt")
+    return {
+        "name": status["name"],
+        "state": name,
+        "exit_code": before.get("exitCode"),
+        "reason": before.get("reason") or inner.get("reason") or "",
+        "started_at": epoch(started) if started else None,
+        "finished_at": epoch(finished) if finished else None,
+        "restarts": status.get("restartCount", 0),
+    }
+
+
+def endpoints_record(slices: Iterable[Object], at: float) -> Endpoints:
+    """Return a Service's endpoints over all its EndpointSlices."""
+    ready: set[str] = set()
+    terminating: set[str] = set()
+    for item in slices:
+        for endpoint in item.get("endpoints") or []:
+            name = (endpoint.get("targetRef") or {}).get("name")
+            conditions = endpoint.get("conditions") or {}
+            if not name:
+                continue
+            if conditions.get("terminating"):
+                terminating.add(name)
+            elif conditions.get("ready") is not False:
+                ready.add(name)
+    return Endpoints(at=at, ready=sorted(ready), terminating=sorted(terminating))
+
+
+def event_time(item: Object) -> float | None:
+    """Return when a Kubernetes Event last happened, or None if it doesn't say."""
+    series = item.get("series") or {}
+    stamp = (
+        series.get("lastObservedTime")
+        or item.get("lastTimestamp")
+        or item.get("eventTime")
+        or item["metadata"].get("creationTimestamp")
+    )
+    return epoch(stamp) if stamp else None
+
+
+def epoch(stamp: str) -> float:
+    """Return seconds since the epoch of an RFC 3339 time."""
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def metric(text: str, name: str | None) -> float | None:
+    """Return the sum over all label sets of one metric in Prometheus' text format, or None.
+
+    Args:
+        text: What an engine exports.
+        name: The metric's name, with a matcher in braces if only some of its samples count.
+    """
+    if not name:
+        return None
+    wanted, _, matcher = name.partition("{")
+    values = []
+    for line in text.splitlines():
+        if not line.startswith(wanted):
+            continue
+        rest = line[len(wanted) :]
+        labels = ""
+        if rest.startswith("{"):
+            labels, _, rest = rest[1:].rpartition("}")
+        if not rest.startswith(" ") or (matcher and matcher.rstrip("}") not in labels):
+            continue
+        try:
+            values.append(float(rest.split()[0]))
+        except (ValueError, IndexError):
+            continue
+    return sum(values) if values else None

@@ -1,0 +1,151 @@
+"""Runs checks on a Snapshot: one outcome for each check on each subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from drainproof.errors import ExitCode, UserError
+from drainproof.judge.verdict import Severity, Verdict, exit_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from drainproof.judge.profiles import Profile
+    from drainproof.judge.registry import Check
+    from drainproof.model.finding import Finding
+    from drainproof.model.snapshot import Problem, Snapshot
+    from drainproof.model.workload import Workload
+
+ARGUMENTS: dict[str, Callable[[Snapshot, Workload, Profile], Any]] = {
+    "workload": lambda snapshot, workload, profile: workload,
+    "engine": lambda snapshot, workload, profile: workload.engine,
+    "container": lambda snapshot, workload, profile: workload.container,
+    "scalers": lambda snapshot, workload, profile: snapshot.scalers_for(workload),
+    "services": lambda snapshot, workload, profile: snapshot.services_for(workload),
+    "snapshot": lambda snapshot, workload, profile: snapshot,
+    "profile": lambda snapshot, workload, profile: profile,
+}
+"""What a check can ask for by the names of its arguments. A subject always has an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one check said of one subject."""
+
+    check: Check
+    subject: Workload
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    """Where it fails or can't tell; each has a severity."""
+    assumptions: tuple[Finding, ...]
+    """What its verdict rests on and can't be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditResult:
+    """What an audit said."""
+
+    outcomes: tuple[Outcome, ...]
+    profile: str
+    snapshot: Snapshot
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be read."""
+        return self.snapshot.problems
+
+    @property
+    def findings(self) -> tuple[tuple[Outcome, Finding], ...]:
+        """All findings, with the outcome that each belongs to."""
+        return tuple((outcome, item) for outcome in self.outcomes for item in outcome.findings)
+
+    def count(self, verdict: Verdict) -> int:
+        """Return how many outcomes have a verdict."""
+        return sum(outcome.verdict is verdict for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command line returns: 2 if something could not be read, or nothing was judged."""
+        if self.problems:
+            return ExitCode.ERROR
+        return exit_code(outcome.verdict for outcome in self.outcomes)
+
+
+def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditResult:
+    """Judge every workload that runs an LLM engine by every check that applies to its kind.
+
+    Raises:
+        UserError: A check asks for something that there is not.
+    """
+    checks = tuple(checks)
+    for item in checks:
+        unknown = [name for name in item.arguments if name not in ARGUMENTS]
+        if unknown:
+            raise UserError(
+                f"{item.file}: the check asks for {', '.join(unknown)}",
+                hint=f"There are: {', '.join(ARGUMENTS)}.",
+            )
+    outcomes = tuple(
+        judge(item, snapshot, workload, profile)
+        for workload in snapshot.workloads
+        for item in checks
+        if not item.applies_to or workload.kind in item.applies_to
+    )
+    return AuditResult(outcomes, profile.name, snapshot)
+
+
+def judge(check: Check, snapshot: Snapshot, workload: Workload, profile: Profile) -> Outcome:
+    """Run one check on one subject. A check that breaks down is inconclusive, never a pass."""
+    try:
+        yielded = list(
+            check.rule(*[ARGUMENTS[name](snapshot, workload, profile) for name in check.arguments])
+        )
+    except Exception as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
+        said = f"the check itself broke down: {type(error).__name__}: {error}"
+        yielded = [workload.inconclusive("", said)]
+    if not yielded:
+        return Outcome(check, workload, Verdict.PASS, (), ())
+    findings = tuple(
+        item if item.severity else replace(item, severity=check.severity)
+        for item in yielded
+        if item.verdict is not Verdict.PASS
+    )
+    assumptions = tuple(item for item in yielded if item.verdict is Verdict.PASS)
+    return Outcome(check, workload, _verdict(findings), findings, assumptions)
+
+
+def _verdict(findings: Sequence[Finding]) -> Verdict:
+    verdicts = {item.verdict for item in findings}
+    return next(
+        (found for found in (Verdict.FAIL, Verdict.INCONCLUSIVE) if found in verdicts), Verdict.PASS
+    )
+
+
+def nothing_to_audit(snapshot: Snapshot) -> UserError:
+    """Return the error for an input without an LLM workload; it says what there was instead."""
+    seen = []
+    if snapshot.other_workloads:
+        seen.append(f"{snapshot.other_workloads} workloads that run no LLM engine drainproof knows")
+    if snapshot.fragments:
+        seen.append(f"{snapshot.fragments} patches of workloads that are written elsewhere")
+    others = len(snapshot.items) - snapshot.other_workloads - snapshot.fragments
+    if others:
+        seen.append(f"{others} other objects")
+    if snapshot.skipped:
+        seen.append(f"{snapshot.skipped} documents that are no Kubernetes manifests")
+    return UserError(
+        "nothing to audit: expected a workload that runs an LLM engine, found "
+        + (", ".join(seen) or "no manifest"),
+        hint="An engine is told by its command, its flags and its image. Where neither shows it, "
+        "annotate the pod template: drainproof.dev/engine: vllm",
+    )
+
+
+def severity_counts(result: AuditResult) -> dict[Severity, int]:
+    """Return how many findings of each severity there are, inconclusive ones left out."""
+    counts = dict.fromkeys(Severity, 0)
+    for _, item in result.findings:
+        if item.severity is not None and item.verdict is Verdict.FAIL:
+            counts[item.severity] += 1
+    return counts

@@ -1,0 +1,168 @@
+"""A container as checks ask about it: how it starts, is probed, is stopped, and what it may use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from drainproof.model import prestop, shape
+from drainproof.model.quantity import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from drainproof.model.prestop import PreStop
+    from drainproof.model.shape import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A readiness, liveness or startup probe, with Kubernetes' defaults filled in."""
+
+    path: str
+    """Its field path."""
+    form: str
+    """``httpGet``, ``exec``, ``tcpSocket``, ``grpc``, or empty if it says how in no known way."""
+    url_path: str
+    """Path of an HTTP probe."""
+    port: int | str | None
+    """Port number, or a name that no port of the container has; None for ``exec``."""
+    command: str
+    """Command of an exec probe, as one line."""
+    initial_delay_s: int
+    period_s: int
+    timeout_s: int
+    failure_threshold: int
+
+    @property
+    def patience_s(self) -> int:
+        """Seconds of failing probes, ``failureThreshold × periodSeconds``, until it acts."""
+        return self.failure_threshold * self.period_s
+
+    @property
+    def budget_s(self) -> int:
+        """Seconds from the container's start until it acts on a container that never answers."""
+        return self.initial_delay_s + self.patience_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One container of a pod template."""
+
+    name: str
+    image: str
+    path: str
+    """Its field path: ``spec.template.spec.containers[0]``."""
+    command: tuple[str, ...]
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    """Variables whose value is in the manifest."""
+    env_names: frozenset[str]
+    """All variables, those from Secrets and ConfigMaps too."""
+    ports: Mapping[str, int]
+    """Container ports by name; nameless ones by their number as a string."""
+    memory_limit: float | None
+    """Bytes; None if there is no limit."""
+    gpus: int
+    """GPUs (or slices of them) that it is given."""
+    readiness: Probe | None
+    liveness: Probe | None
+    startup: Probe | None
+    prestop: PreStop
+    mounts: Mapping[str, str]
+    """Volume names by mount path, without a trailing slash."""
+    raw: Raw = field(repr=False)
+
+    @property
+    def serves(self) -> bool:
+        """Whether anything says that it is a server or works on a GPU: a port, a probe, a GPU."""
+        return bool(self.ports or self.readiness or self.liveness or self.startup or self.gpus)
+
+
+def read(raw: Raw, path: str) -> Container:
+    """Return a container.
+
+    Raises:
+        ShapeError: A field holds another type than Kubernetes wants.
+    """
+    env, env_names = _env(raw, path)
+    ports = _ports(raw, path)
+    limits = shape.mapping(shape.mapping(raw, "resources", path), "limits", f"{path}.resources")
+    memory = limits.get("memory")
+    return Container(
+        name=shape.text(raw, "name", path),
+        image=shape.text(raw, "image", path),
+        path=path,
+        command=shape.strings(raw, "command", path),
+        args=shape.strings(raw, "args", path),
+        env=env,
+        env_names=env_names,
+        ports=ports,
+        memory_limit=None if memory is None else quantity(memory, f"{path}.resources.limits.memory"),
+        gpus=sum(
+            int(quantity(count, shape.join(f"{path}.resources.limits", name)))
+            for name, count in limits.items()
+            if "/" in name and ("gpu" in name or "/mig-" in name)
+        ),
+        readiness=_probe(raw, "readinessProbe", path, ports),
+        liveness=_probe(raw, "livenessProbe", path, ports),
+        startup=_probe(raw, "startupProbe", path, ports),
+        prestop=prestop.read(raw, path, env),
+        mounts={
+            shape.text(mount, "mountPath", f"{path}.volumeMounts").rstrip("/"): shape.text(
+                mount, "name", f"{path}.volumeMounts"
+            )
+            for mount in shape.mappings(raw, "volumeMounts", path)
+        },
+        raw=raw,
+    )
+
+
+def _env(raw: Raw, path: str) -> tuple[dict[str, str], frozenset[str]]:
+    variables = shape.mappings(raw, "env", path)
+    if not variables:
+        return {}, frozenset()
+    env: dict[str, str] = {}
+    names: set[str] = set()
+    for index, item in enumerate(variables):
+        name = shape.text(item, "name", f"{path}.env[{index}]")
+        names.add(name)
+        if "valueFrom" not in item:
+            env[name] = shape.text(item, "value", f"{path}.env[{index}]")
+    return env, frozenset(names)
+
+
+def _ports(raw: Raw, path: str) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for index, item in enumerate(shape.mappings(raw, "ports", path)):
+        where = f"{path}.ports[{index}]"
+        number = shape.integer(item, "containerPort", where, 0)
+        ports[shape.text(item, "name", where) or str(number)] = number
+    return ports
+
+
+def _probe(raw: Raw, key: str, path: str, ports: Mapping[str, int]) -> Probe | None:
+    probe = shape.mapping(raw, key, path)
+    if not probe:
+        return None
+    path = f"{path}.{key}"
+    form = next((kind for kind in ("httpGet", "exec", "tcpSocket", "grpc") if kind in probe), "")
+    action = shape.mapping(probe, form, path) if form else {}
+    port: int | str | None = None
+    if form != "exec" and "port" in action:
+        written = action["port"]
+        port = ports.get(written, written) if isinstance(written, str) else written
+        if type(port) is not int and not isinstance(port, str):
+            raise shape.ShapeError(f"{path}.{form}.port", "a port number or name", written)
+    return Probe(
+        path=path,
+        form=form,
+        url_path=shape.text(action, "path", f"{path}.{form}", "/") if form == "httpGet" else "",
+        port=port,
+        command=" ".join(shape.strings(action, "command", f"{path}.{form}")) if form == "exec" else "",
+        initial_delay_s=shape.integer(probe, "initialDelaySeconds", path, 0),
+        # Kubernetes' own defaults; an explicit 0 counts as absent there
+        period_s=shape.integer(probe, "periodSeconds", path, 10) or 10,
+        timeout_s=shape.integer(probe, "timeoutSeconds", path, 1) or 1,
+        failure_threshold=shape.integer(probe, "failureThreshold", path, 3) or 3,
+    )

@@ -1,0 +1,92 @@
+"""What a check yields: one place, in one object, where it does not hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from drainproof.judge.verdict import Severity, Verdict
+
+if TYPE_CHECKING:
+    from drainproof.model.shape import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in the input an object was written, so that lines can be found for what needs them."""
+
+    file: str
+    """Path as the user gave it; ``-`` is standard input."""
+    line: int
+    """First line of its document, from 1."""
+    start: int
+    """Where its document begins in the file's text, in characters."""
+    end: int
+    """Where its document ends."""
+    prefix: tuple[str | int, ...] = ()
+    """Where the object is in its document: ``("items", 3)`` in a List, else empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place where a check fails, or can't tell, or rests on an assumption."""
+
+    path: str
+    """Field path from the object's root; empty is the object itself."""
+    message: str
+    """What happens to users, with the value found."""
+    object: str
+    """The object that ``path`` is in, as ``Kind/namespace/name``."""
+    origin: Origin | None
+    severity: Severity | None = None
+    """None is the check's own."""
+    verdict: Verdict = Verdict.FAIL
+    """``pass`` marks an assumption that the verdict rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """An object that checks look at and findings point into."""
+
+    kind: str
+    namespace: str
+    """Empty if the manifest names none."""
+    name: str
+    object: Raw
+    """The object as it was written."""
+    origin: Origin | None = None
+
+    @property
+    def file(self) -> str:
+        """The file that it was read from; empty if it came from a cluster."""
+        return self.origin.file if self.origin else ""
+
+    @property
+    def ref(self) -> str:
+        """Its name as people write it: ``Deployment/inference/vllm``."""
+        return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
+
+    def finding(self, path: str, message: str, severity: Severity | None = None) -> Finding:
+        """Return a finding at a field; its severity is the check's unless one is given."""
+        return Finding(path, message, self.ref, self.origin, severity)
+
+    def inconclusive(self, path: str, message: str) -> Finding:
+        """Return what says that the check can't be decided, and why."""
+        return Finding(path, message, self.ref, self.origin, None, Verdict.INCONCLUSIVE)
+
+    def assumption(self, path: str, message: str) -> Finding:
+        """Return what says that the check holds if something holds that can't be seen."""
+        return Finding(path, message, self.ref, self.origin, None, Verdict.PASS)
+
+
+def named(obj: Raw) -> dict[str, Any]:
+    """Return ``kind``, ``namespace`` and ``name`` of a raw object, as strings."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = {}
+    name = metadata.get("name") or metadata.get("generateName") or ""
+    return {
+        "kind": str(obj.get("kind") or ""),
+        "namespace": str(metadata.get("namespace") or ""),
+        "name": str(name),
+    }

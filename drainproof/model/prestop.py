@@ -1,0 +1,146 @@
+"""Reads a preStop hook: how long it surely keeps SIGTERM away, and whether it waits for streams."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drainproof.model import shape, shell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from drainproof.model.shape import Raw
+
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PYTHON_SLEEP = re.compile(r"\bsleep\(\s*(\d+(?:\.\d+)?)\s*\)")
+_LOOP = re.compile(r"\b(?:while|until|for)\b")
+_IN_FLIGHT = re.compile(
+    r"num_requests_running|requests_running|num_running_reqs|tgi_batch_current_size|/metrics\b"
+)
+_HARMLESS = frozenset({"echo", "true", ":", "date", "printf", "touch", "sleep", "set", "export", "trap"})
+"""Programs that end at once and don't fail, so that what follows ``&&`` surely runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreStop:
+    """What a container does before Kubernetes sends it SIGTERM."""
+
+    path: str
+    """Its field path; where it belongs if there is none."""
+    form: str
+    """``exec``, ``sleep``, ``httpGet``, ``tcpSocket``, or empty if there is no hook."""
+    delay_s: float | None
+    """Seconds that it surely keeps SIGTERM away; None if that can't be told."""
+    drains: bool
+    """Whether it polls the engine's metrics in a loop, so that SIGTERM finds no stream in flight."""
+    broken: str
+    """Why it fails at once, so that SIGTERM is not delayed; empty if it works."""
+
+
+def read(container: Raw, path: str, env: Mapping[str, str]) -> PreStop:
+    """Return a container's preStop hook.
+
+    Raises:
+        ShapeError: A field holds another type than Kubernetes wants.
+    """
+    lifecycle = shape.mapping(container, "lifecycle", path)
+    path = f"{path}.lifecycle.preStop"
+    hook = shape.mapping(lifecycle, "preStop", path[: -len(".preStop")]) if lifecycle else {}
+    if "sleep" in hook:
+        seconds = shape.integer(
+            shape.mapping(hook, "sleep", path), "seconds", f"{path}.sleep", default=0
+        )
+        return PreStop(path, "sleep", float(seconds), drains=False, broken="")
+    if "exec" in hook:
+        argv = shape.strings(shape.mapping(hook, "exec", path), "command", f"{path}.exec")
+        return _exec(argv, path, env)
+    if "httpGet" in hook:
+        shape.mapping(hook, "httpGet", path)
+        return PreStop(path, "httpGet", None, drains=False, broken="")
+    if "tcpSocket" in hook:
+        broken = "a tcpSocket hook always fails: Kubernetes no longer runs it"
+        return PreStop(path, "tcpSocket", 0.0, drains=False, broken=broken)
+    return PreStop(path, "", 0.0, drains=False, broken="")
+
+
+def _exec(argv: Sequence[str], path: str, env: Mapping[str, str]) -> PreStop:
+    argv = [shell.expand_references(word, env) for word in argv]
+    broken = ""
+    if not argv:
+        broken = "its command is empty"
+    elif re.match(r"\S*(?:sleep|sh)\s", argv[0]):
+        broken = f'there is no program called "{argv[0]}" (an exec hook runs without a shell)'
+    if broken:
+        return PreStop(path, "exec", 0.0, drains=False, broken=broken)
+    said = " ".join(argv)
+    drains = bool(_LOOP.search(said) and _IN_FLIGHT.search(said))
+    return PreStop(path, "exec", _delay(argv, env), drains, broken="")
+
+
+def _delay(argv: Sequence[str], env: Mapping[str, str]) -> float | None:
+    """Return the seconds that a command surely takes, None if that can't be told."""
+    program = shell.basename(argv[0])
+    script = shell.script_of(argv)
+    if script is not None:
+        return _script_delay(script, env)
+    if program == "sleep":
+        parts = [_seconds(word) for word in argv[1:]]
+        known = [part for part in parts if part is not None]
+        return sum(known) if known and len(known) == len(parts) else None
+    if program == "timeout":
+        return _timeout_delay(argv, env)
+    if program.startswith("python"):
+        code = " ".join(argv[1:])
+        sleeps = [float(seconds) for seconds in _PYTHON_SLEEP.findall(code)]
+        return sum(sleeps) if sleeps and not re.search(r"\b(?:for|while|if)\b", code) else None
+    return 0.0 if program in _HARMLESS else None
+
+
+def _timeout_delay(argv: Sequence[str], env: Mapping[str, str]) -> float | None:
+    rest = [word for word in argv[1:] if not word.startswith("-")]
+    limit = _seconds(rest[0]) if rest else None
+    inner = _delay(rest[1:], env) if len(rest) > 1 else None
+    return None if limit is None or inner is None else min(limit, inner)
+
+
+def _script_delay(script: str, env: Mapping[str, str]) -> float | None:
+    total = 0.0
+    unsure = False
+    certain = True  # whether what follows && surely runs
+    for command in shell.commands(script, env):
+        if command.operator in {"", ";"}:
+            certain = True
+        elif command.operator == "||":
+            certain = False
+        if command.depth or command.background or not certain:
+            unsure = True
+            continue
+        if _signals(command):
+            break
+        if command.program == "exit":
+            break
+        delay = _delay(command.words, env)
+        if delay is None:
+            unsure = True
+        else:
+            total += delay
+        certain = command.program in _HARMLESS
+    return total if total or not unsure else None
+
+
+def _signals(command: shell.Command) -> bool:
+    """Tell whether a command stops the engine itself, so that later sleeps no longer help."""
+    if command.program in {"pkill", "killall"}:
+        return True
+    return command.program == "kill" and "-0" not in command.words
+
+
+def _seconds(word: str) -> float | None:
+    if word in {"infinity", "inf"}:
+        return math.inf
+    found = _SECONDS.fullmatch(word)
+    return float(found[1]) * _UNITS[found[2]] if found else None

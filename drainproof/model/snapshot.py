@@ -1,0 +1,359 @@
+"""Everything that was collected at one moment, joined into what a check wants to ask about.
+
+A Snapshot needs neither files nor a cluster: it can be saved, and judged again elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from drainproof.errors import UserError
+from drainproof.model import shape
+from drainproof.model.finding import Located, Origin, named
+from drainproof.model.kinds import kind_of
+from drainproof.model.scaler import Scaler, is_scaler
+from drainproof.model.workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from drainproof.model.shape import Raw
+
+VERSION = 1
+"""Version of the saved form. A reader refuses what is newer."""
+SAVED_AS = "drainproof-snapshot"
+"""What ``kind`` a saved Snapshot has."""
+
+_SECRETIVE = re.compile(r"token|secret|passw|api_?key|credential|private", re.IGNORECASE)
+_SECRET_FLAG = re.compile(r"(--(?:api-key|hf-token|\w*token|\w*password)[= ])\S+")
+_HIDDEN = "(hidden)"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A raw object, and where it was written."""
+
+    object: Raw
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A part of the input that can't be read; the rest is judged all the same."""
+
+    message: str
+    file: str = ""
+    line: int | None = None
+    hint: str = ""
+    path: str = ""
+    """Field path, for a field that holds a wrong type."""
+    origin: Origin | None = None
+
+    def __str__(self) -> str:
+        where = self.file + (f":{self.line}" if self.line else "")
+        return ": ".join(part for part in (where, self.path, self.message) if part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service(Located):
+    """A Service as checks ask about it."""
+
+    selector: dict[str, str]
+
+
+@dataclass(slots=True)
+class _Index:
+    """What a Snapshot knows after it has looked at every object once."""
+
+    workloads: list[Workload] = field(default_factory=list)
+    scalers: dict[tuple[str, str], list[Scaler]] = field(default_factory=dict)
+    services: dict[tuple[str, str], list[Service]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    other_workloads: int = 0
+    fragments: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+
+
+class Snapshot:
+    """Kubernetes objects of one moment, and the joins between them.
+
+    Args:
+        items: The objects.
+        partial: Whether related objects may exist elsewhere: true for files, false for a cluster.
+        problems: What could not be read.
+        files: How many files were read.
+        skipped: How many documents were no Kubernetes manifests.
+        taken_at: When, in seconds since the Unix epoch.
+        source: Where from, in words: ``context prod, all namespaces``.
+        texts: Text of inputs that can't be read again, by file name, to find lines in.
+    """
+
+    def __init__(  # noqa: PLR0913 - what was collected
+        self,
+        items: Iterable[Item] = (),
+        *,
+        partial: bool = True,
+        problems: Iterable[Problem] = (),
+        files: int = 0,
+        skipped: int = 0,
+        taken_at: float = 0.0,
+        source: str = "",
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
+        self.items = tuple(items)
+        self.partial = partial
+        self.files = files
+        self.skipped = skipped
+        self.taken_at = taken_at
+        self.source = source
+        self.texts = dict(texts or {})
+        self._problems = tuple(problems)
+        self._index: _Index | None = None
+
+    @classmethod
+    def of(cls, objects: Iterable[Raw], *, partial: bool = False) -> Snapshot:
+        """Return a Snapshot of raw objects, such as those of a chaos run's target."""
+        return cls((Item(obj) for obj in objects), partial=partial)
+
+    @property
+    def objects(self) -> tuple[Raw, ...]:
+        """The raw objects."""
+        return tuple(item.object for item in self.items)
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """The workloads that run an LLM engine."""
+        return tuple(self._built().workloads)
+
+    @property
+    def other_workloads(self) -> int:
+        """How many workloads run no LLM engine; they are left alone."""
+        return self._built().other_workloads
+
+    @property
+    def fragments(self) -> int:
+        """How many workloads are patches: no containers, or containers without an image."""
+        return self._built().fragments
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be read: broken files, and fields with a wrong type."""
+        return (*self._problems, *self._built().problems)
+
+    def scalers_for(self, workload: Workload) -> tuple[Scaler, ...]:
+        """Return the autoscalers that target a workload."""
+        found = self._built().scalers.get((workload.kind, workload.name), ())
+        return tuple(scaler for scaler in found if _same_namespace(scaler, workload))
+
+    def scaler_for(self, workload: Workload) -> Scaler | None:
+        """Return the autoscaler that targets a workload; the first if there are several."""
+        return next(iter(self.scalers_for(workload)), None)
+
+    def services_for(self, workload: Workload) -> tuple[Service, ...]:
+        """Return the Services that select a workload's pods."""
+        services = self._built().services
+        labels = workload.pod_labels
+        return tuple(
+            service
+            for pair in labels.items()
+            for service in services.get(pair, ())
+            if _same_namespace(service, workload)
+            and all(labels.get(key) == value for key, value in service.selector.items())
+        )
+
+    def to_json(self) -> bytes:
+        """Return the saved form. Values that look like secrets are hidden in it."""
+        return orjson.dumps(
+            {
+                "kind": SAVED_AS,
+                "version": VERSION,
+                "taken_at": self.taken_at,
+                "source": self.source,
+                "partial": self.partial,
+                "items": [
+                    {
+                        "object": _without_secrets(item.object),
+                        "file": item.origin.file if item.origin else "",
+                        "line": item.origin.line if item.origin else None,
+                    }
+                    for item in self.items
+                    if item.object.get("kind") != "Secret"
+                ],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, saved: bytes) -> Snapshot:
+        """Return the Snapshot that :meth:`to_json` saved.
+
+        Raises:
+            UserError: It is no saved Snapshot, or a newer one than this drainproof reads.
+        """
+        try:
+            return cls.from_saved(orjson.loads(saved))
+        except orjson.JSONDecodeError as error:
+            raise UserError(f"not a saved Snapshot: {error}") from None
+
+    @classmethod
+    def from_saved(cls, values: object) -> Snapshot:
+        """Return the Snapshot in a parsed saved form.
+
+        Raises:
+            UserError: It is no saved Snapshot, or a newer one than this drainproof reads.
+        """
+        if not isinstance(values, dict) or values.get("kind") != SAVED_AS:
+            raise UserError("not a saved Snapshot")
+        version = values.get("version")
+        if version != VERSION:
+            raise UserError(
+                f"a Snapshot of version {version}; this drainproof reads version {VERSION}"
+            )
+        try:
+            return cls(
+                (
+                    Item(item["object"], Origin(item["file"], item["line"] or 1, 0, 0))
+                    if item["file"]
+                    else Item(item["object"])
+                    for item in values["items"]
+                ),
+                partial=bool(values["partial"]),
+                taken_at=float(values["taken_at"]),
+                source=str(values["source"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"a damaged Snapshot: {error!r}") from None
+
+    def _built(self) -> _Index:
+        if self._index is None:
+            self._index = _index(self.items)
+        return self._index
+
+
+def _index(items: Iterable[Item]) -> _Index:
+    index = _Index()
+    for item in items:
+        obj = item.object
+        try:
+            if kind_of(obj) is not None:
+                _add_workload(index, obj, item.origin)
+            elif is_scaler(obj):
+                _add_scaler(index, Scaler.from_object(obj, item.origin))
+            elif obj.get("kind") == "Service" and obj.get("apiVersion") == "v1":
+                _add_service(index, obj, item.origin)
+        except shape.ShapeError as error:
+            who = Located(**named(obj), object=obj, origin=item.origin)
+            index.problems.append(
+                Problem(
+                    f"{who.ref}: {error.message}",
+                    file=who.file,
+                    path=error.path,
+                    origin=item.origin,
+                    hint="The API server would refuse it too.",
+                )
+            )
+    return index
+
+
+def _add_workload(index: _Index, obj: Raw, origin: Origin | None) -> None:
+    if _owned(obj):
+        return
+    if _is_fragment(obj):
+        index.fragments += 1
+        return
+    workload = Workload.from_object(obj, origin)
+    if workload.engine is None:
+        index.other_workloads += 1
+    else:
+        index.workloads.append(workload)
+
+
+def _owned(obj: Raw) -> bool:
+    """Tell whether a controller owns it: what the controller's own template says is judged."""
+    metadata = obj.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    return isinstance(owners, list) and any(
+        isinstance(owner, dict) and owner.get("controller") is True for owner in owners
+    )
+
+
+def _is_fragment(obj: Raw) -> bool:
+    """Tell whether it is a patch for a workload that is written elsewhere."""
+    facts = kind_of(obj)
+    at: Any = obj
+    for key in (*(facts.pods if facts else ()), "spec"):
+        if not isinstance(at, dict) or key not in at:
+            return isinstance(at, dict)
+        at = at[key]
+    if not isinstance(at, dict):
+        return False
+    found = at.get("containers", ())
+    return "containers" not in at or (
+        isinstance(found, list)
+        and any(isinstance(item, dict) and "image" not in item for item in found)
+    )
+
+
+def _add_scaler(index: _Index, scaler: Scaler) -> None:
+    if _owned(scaler.object):
+        return  # the HorizontalPodAutoscaler that KEDA makes of a ScaledObject
+    index.scalers.setdefault((scaler.target_kind, scaler.target_name), []).append(scaler)
+
+
+def _add_service(index: _Index, obj: Raw, origin: Origin | None) -> None:
+    spec = shape.mapping(obj, "spec", "")
+    selector = shape.string_map(spec, "selector", "spec")
+    if selector:
+        service = Service(**named(obj), object=obj, origin=origin, selector=selector)
+        index.services.setdefault(next(iter(selector.items())), []).append(service)
+
+
+def _same_namespace(one: Located, other: Located) -> bool:
+    """Tell whether two objects share a namespace; one that names none goes where the other is."""
+    return one.namespace == other.namespace or not one.namespace or not other.namespace
+
+
+def _without_secrets(obj: Raw) -> Raw:
+    """Return a copy without what may hold secrets or is of no use to judge."""
+
+    def clean(value: Any, name: str = "") -> Any:  # noqa: ANN401 - any part of a manifest
+        if isinstance(value, dict):
+            secretive = bool(_SECRETIVE.search(str(value.get("name", ""))))
+            return {
+                key: _HIDDEN
+                if key == "value" and secretive and isinstance(part, str)
+                else clean(part, key)
+                for key, part in value.items()
+                if key not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
+            }
+        if isinstance(value, list):
+            return [clean(part, name) for part in value]
+        if isinstance(value, str):
+            return _SECRET_FLAG.sub(rf"\1{_HIDDEN}", value)
+        return value
+
+    cleaned: Raw = clean(obj)
+    return cleaned
+
+
+def items_of(found: object, origin: Origin | None) -> Iterator[Item]:
+    """Yield the objects in a parsed document: itself, or what a List holds.
+
+    A document that is no Kubernetes manifest yields nothing.
+    """
+    if not isinstance(found, dict) or "kind" not in found or "apiVersion" not in found:
+        return
+    kind, listed = found["kind"], found.get("items")
+    if isinstance(kind, str) and kind.endswith("List") and isinstance(listed, list):
+        for index, obj in enumerate(listed):
+            inner = None
+            if origin is not None:
+                prefix = (*origin.prefix, "items", index)
+                inner = Origin(origin.file, origin.line, origin.start, origin.end, prefix)
+            yield from items_of(obj, inner)
+        return
+    yield Item(found, origin)

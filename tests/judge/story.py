@@ -1,0 +1,228 @@
+"""Histories of a rollout, told by a small model of a correct cluster whose parts tests can break.
+
+One replica and a surge pod: ``old`` serves until it is deleted at 120 s, ``new`` is ready from 119 s.
+A stream of 20 s begins each second from 60 s on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from drainproof.judge.chaos import ChaosVerdict, judge
+from drainproof.streams.history import (
+    Client,
+    ClientDone,
+    Clock,
+    Endpoints,
+    Event,
+    Fault,
+    Gauge,
+    Header,
+    Pod,
+    Record,
+    Sent,
+    Stream,
+)
+from tests.streams.bodies import DONE, ERROR, answer, chunk, recorded, usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T0 = 1_700_000_000.0
+WHOLE = b"".join(answer(5))
+HALF = b"".join(answer(5)[:3])
+ABORTED = HALF + ERROR + DONE
+SILENT = HALF + chunk(" x", "length") + usage(4) + DONE
+
+Fate = tuple[float, dict[str, Any]]
+"""When a stream ended, and what is changed in its record."""
+
+
+def nothing(_pod: str, _sent: float, _end: float) -> Fate | None:
+    return None
+
+
+@dataclass
+class Story:
+    """What happened; times are seconds since :data:`T0`."""
+
+    prestop_s: float | None = 15.0
+    grace_s: float = 60.0
+    stream_s: float = 20.0
+    first: int = 60
+    last: int = 170
+    begin: float | None = 100.0
+    deleted: float | None = 120.0
+    container_ended: float = 150.0
+    exit_code: int = 0
+    end: float | None = 155.0
+    timeout: str = ""
+    fate: Callable[[str, float, float], Fate | None] = nothing
+    gauge: Callable[[float, int], float | None] = field(default=lambda _at, running: running)
+    endpoints: list[tuple[float, list[str], list[str]]] = field(
+        default_factory=lambda: [
+            (50, ["old"], []),
+            (119, ["new", "old"], []),
+            (120.1, ["new"], ["old"]),
+            (151, ["new"], []),
+        ]
+    )
+    extra: list[Record] = field(default_factory=list)
+    lag_ms: float = 1.0
+    lose: frozenset[int] = frozenset()
+    """Streams whose end was never recorded."""
+
+    def pod_for(self, sent: float) -> str:
+        """Return where a correct Service sends a request: to the new pod as soon as there is one."""
+        ready: list[str] = []
+        for at, names, _ in self.endpoints:
+            if at <= sent:
+                ready = names
+        return ready[0] if ready else "none"
+
+    def streams(self) -> list[tuple[str, Stream]]:
+        """Return each stream with the pod that it was on."""
+        found = []
+        for number in range(self.last - self.first):
+            sent = self.first + number + 0.5
+            pod = self.pod_for(sent)
+            fate = self.fate(pod, sent, sent + self.stream_s)
+            ended, changes = fate or (sent + self.stream_s, {})
+            body = changes.pop("raw", WHOLE)
+            values: dict[str, Any] = {
+                "id": f"0-{number}",
+                "due": T0 + sent,
+                "connected": T0 + sent,
+                "sent": T0 + sent,
+                "answered": T0 + sent + 0.1,
+                "ended": T0 + ended,
+            }
+            found.append((pod, recorded(body, **(values | changes))))
+        return found
+
+    def records(self) -> list[Record]:
+        """Return the whole History, in the order in which things became known."""
+        streams = self.streams()
+        timed: list[tuple[float, Record]] = [(T0, _clock())]
+        kept = [stream for n, (_, stream) in enumerate(streams) if n not in self.lose]
+        timed += [
+            (stream.sent, Sent(id=stream.id, due=stream.due, sent=stream.sent))
+            for _, stream in streams
+            if stream.sent is not None
+        ]
+        timed += [(stream.ended, stream) for stream in kept]
+        timed += [(T0 + at, self.client(T0 + at)) for at in range(self.first, self.last + 25)]
+        timed += [
+            (T0 + at, Endpoints(at=T0 + at, ready=ready, terminating=terminating))
+            for at, ready, terminating in self.endpoints
+        ]
+        timed += self.pods()
+        timed += self.gauges(streams)
+        if self.begin is not None:
+            timed.append((T0 + self.begin, self.fault(self.begin, "begin")))
+        if self.end is not None:
+            timed.append(
+                (T0 + self.end, self.fault(self.end, "timeout" if self.timeout else "end"))
+            )
+        timed += [(getattr(record, "at", 0.0), record) for record in self.extra]
+        timed.sort(key=lambda pair: pair[0])
+        sent = sum(stream.sent is not None for _, stream in streams)
+        done = ClientDone(at=T0 + 300, sent=sent, recorded=len(streams))
+        return [self.header(), *(record for _, record in timed), done]
+
+    def judged(self) -> ChaosVerdict:
+        return judge(self.records)
+
+    def header(self) -> Header:
+        return Header(
+            version=1,
+            tool="0",
+            at=T0,
+            fault="rollout",
+            target={
+                "kind": "Deployment",
+                "namespace": "inference",
+                "name": "vllm",
+                "context": "c",
+                "service": "vllm",
+                "replicas": 1,
+                "engine": "vllm",
+                "engine_version": "0.32.0",
+                "container": "vllm",
+                "drain_s": 30.0,
+                "prestop_s": self.prestop_s,
+                "grace_period_s": self.grace_s,
+            },
+            load={"rate_per_s": 1.0, "max_tokens": 5},
+        )
+
+    def client(self, at: float) -> Client:
+        return Client(at=at, in_flight=1, send_lag_ms=1.0, loop_lag_ms=self.lag_ms, cpu_share=0.1)
+
+    def fault(self, at: float, phase: str) -> Fault:
+        return Fault(at=T0 + at, fault="rollout", phase=phase, detail=self.timeout)
+
+    def pod(self, at: float, name: str, event: str = "MODIFIED", **changes: Any) -> Pod:
+        state = {
+            "name": "vllm",
+            "state": "running",
+            "exit_code": None,
+            "reason": "",
+            "started_at": T0,
+            "finished_at": None,
+            "restarts": 0,
+        }
+        container = state | changes.pop("container", {})
+        values: dict[str, Any] = {
+            "at": T0 + at,
+            "event": event,
+            "name": name,
+            "uid": f"uid-{name}",
+            "node": "n",
+            "phase": "Running",
+            "ready": True,
+            "deletion_at": None,
+            "grace_s": None,
+            "containers": [container],
+        }
+        return Pod(**(values | changes))
+
+    def pods(self) -> list[tuple[float, Record]]:
+        found = [self.pod(50, "old", "ADDED"), self.pod(101, "new", "ADDED")]
+        if self.deleted is not None:
+            dying = {"deletion_at": T0 + int(self.deleted), "grace_s": self.grace_s}
+            over = {
+                "state": "terminated",
+                "exit_code": self.exit_code,
+                "reason": "Completed" if self.exit_code == 0 else "Error",
+                "finished_at": T0 + int(self.container_ended),
+            }
+            found += [
+                self.pod(self.deleted, "old", **dying),
+                self.pod(self.container_ended + 0.3, "old", **dying, container=over),
+                self.pod(self.container_ended + 0.6, "old", "DELETED", **dying, container=over),
+            ]
+        return [(pod.at, pod) for pod in found]
+
+    def gauges(self, streams: list[tuple[str, Stream]]) -> list[tuple[float, Record]]:
+        found: list[tuple[float, Record]] = []
+        for tenth in range(int(self.first * 10), int(self.container_ended * 10), 10):
+            at = tenth / 10 + 0.05
+            running = sum(
+                pod == "old" and stream.sent is not None and stream.sent <= T0 + at < stream.ended
+                for pod, stream in streams
+            )
+            value = self.gauge(at, running)
+            words = "" if value is not None else "HTTP 404"
+            gauge = Gauge(at=T0 + at, pod="old", running=value, waiting=None, error=words)
+            found.append((gauge.at, gauge))
+        return found
+
+
+def _clock() -> Clock:
+    return Clock(at=T0, client="0")
+
+
+def event(at: float, name: str, reason: str, message: str) -> Event:
+    return Event(at=T0 + at, object=f"Pod/{name}", reason=reason, message=message)
