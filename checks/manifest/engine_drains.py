@@ -52,8 +52,8 @@ def engine_drains_on_sigterm(
     if unsupported:
         yield workload.finding(
             path,
-            f"{engine.label} does not know {unsupported} and refuses to start with it; without it, "
-            "it cuts off every stream at SIGTERM",
+            f"{engine.label} does not know {unsupported} and refuses to start with it"
+            + ("; without it, it cuts off every stream at SIGTERM" if engine.drain_s == 0 else ""),
         )
     elif engine.drain_s is None and flag in engine.flags:
         yield workload.inconclusive(
@@ -69,8 +69,19 @@ def engine_drains_on_sigterm(
             f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its flags are "
             "in a file or a script that this audit does not see",
         )
+    elif engine.drain_s == 0 and engine.prestop_s is None:
+        yield workload.inconclusive(
+            f"{engine.path}.lifecycle.preStop",
+            f"{_why_not(engine)}; whether the preStop hook waits for them can't be told",
+        )
     elif engine.drain_s == 0:
-        yield workload.finding(path, _why_not(engine))
+        waits = engine.prestop_s or 0
+        outlasts = waits >= profile.drain_min_s + profile.prestop_good_s
+        yield workload.finding(
+            path,
+            _why_not(engine) + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
+            Severity.WARNING if outlasts else None,
+        )
     else:
         if engine.drain_s < profile.drain_min_s:
             yield workload.finding(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP201", severity=Severity.ERROR, kinds=())
+@check("DP201", severity=Severity.ERROR)
 def readiness_asks_engine(
     workload: Workload, engine: Engine, container: Container
 ) -> Iterator[Finding]:

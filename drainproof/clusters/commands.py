@@ -43,7 +43,7 @@ def run(
             timeout=timeout_s,
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"{words[0]} did not end within {timeout_s:.0f} s: {' '.join(words)}") from error
+        raise UserError(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from error
     if done.returncode != 0:
         printed = (done.stderr.strip() or done.stdout.strip()).splitlines()[-_TAIL_LINES:]
         raise UserError(

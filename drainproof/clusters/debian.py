@@ -124,9 +124,7 @@ def root_file_system(
         target = into / ("layer.tar" if archive else "root")
         temporary = into / "tmp"
         temporary.mkdir()
-        left_out = [
-            f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT
-        ]
+        left_out = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
         # Its own mount and process namespaces: whatever happens to it, nothing stays behind.
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         run(

@@ -1,4 +1,4 @@
-"""A Docker engine of our own, in namespaces of its own: one process to kill, and nothing is left."""
+"""A Docker engine of our own, in namespaces of its own: with its first process, all of it goes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from drainproof.clusters import recipe
 from drainproof.clusters.processes import Process
@@ -16,6 +16,8 @@ from drainproof.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_Found = TypeVar("_Found")
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _CAP_SYS_RESOURCE = 24
@@ -25,7 +27,7 @@ _LONGEST_SOCKET_PATH = 107
 
 
 def cgroup_name(cluster: str) -> str:
-    """Return the cgroup that all containers of a cluster's engine are in."""
+    """Return the cgroup, below that of whoever brings it up, that a cluster's containers are in."""
     return f"drainproof-{cluster}"
 
 
@@ -101,9 +103,11 @@ def stop(cluster: str, process: Process | None) -> list[str]:
     """
     left = []
     if process is not None:
+        parent = process.parent
         if not process.kill():
             left.append(f"process {process.pid}")
-        _reap(process.pid)
+        if parent is not None:
+            _reap(parent)
     if not _wait_for(lambda: not _remaining_cgroups(cluster), 20):
         left += [str(path) for path in _remaining_cgroups(cluster)]
     return left
@@ -145,9 +149,8 @@ def _answers(endpoint: Path) -> bool:
 
 def _remaining_cgroups(cluster: str) -> list[Path]:
     """Remove the cluster's cgroups, deepest first, and return those that still have processes."""
-    tops = [*_CGROUPS.glob(f"*/{cgroup_name(cluster)}"), _CGROUPS / cgroup_name(cluster)]
     left = []
-    for top in tops:
+    for top in list(_CGROUPS.rglob(cgroup_name(cluster))):
         for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(FileNotFoundError):
                 try:
@@ -158,9 +161,9 @@ def _remaining_cgroups(cluster: str) -> list[Path]:
 
 
 def _reap(pid: int) -> None:
-    """Collect the exit status, if it is a child of this very process."""
+    """Collect the exit status of ``unshare``, if this very process started it."""
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+        os.waitpid(pid, 0)
 
 
 def _failed(log: Path, what: str) -> UserError:
@@ -168,9 +171,7 @@ def _failed(log: Path, what: str) -> UserError:
     return UserError(f"the embedded Docker engine did not start: {what}\n" + "\n".join(lines))
 
 
-def _wait_for[Found](  # noqa: D103
-    condition: Callable[[], Found], timeout_s: float
-) -> Found:
+def _wait_for(condition: Callable[[], _Found], timeout_s: float) -> _Found:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -87,9 +87,7 @@ def go_binary(module: Path, package: str, *, name: str, estimate_s: float = 60) 
 def module_folder(module: Path, dependency: str) -> Path:
     """Return where the source of a module that ``module`` requires is, downloaded if need be."""
     run([_go(), "mod", "download", dependency], cwd=module, env=_environment())
-    found = run(
-        [_go(), "list", "-m", "-f", "{{.Dir}}", dependency], cwd=module, env=_environment()
-    )
+    found = run([_go(), "list", "-m", "-f", "{{.Dir}}", dependency], cwd=module, env=_environment())
     return Path(found.strip())
 
 

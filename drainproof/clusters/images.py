@@ -1,4 +1,4 @@
-"""Container images are written straight to archives: no registry, no engine, same bytes each time."""
+"""Container images are written straight to archives: no registry, no engine, the same bytes."""
 
 from __future__ import annotations
 

@@ -29,14 +29,15 @@ def enter(netns: Path) -> None:
         with netns.open("rb") as handle:
             if inside(netns):
                 return
-            if libc.setns(handle.fileno(), _CLONE_NEWNET) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            failed = libc.setns(handle.fileno(), _CLONE_NEWNET) != 0
+        why = os.strerror(ctypes.get_errno()) if failed else ""
     except OSError as error:
+        why = error.strerror
+    if why:
         raise UserError(
-            f"the cluster's network namespace {netns} could not be entered: {error.strerror}",
+            f"the cluster's network namespace {netns} could not be entered: {why}",
             "only root can; see `drainproof cluster status`",
-        ) from error
+        )
 
 
 def command_inside(netns: Path | None, argv: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-_STARTED_FIELD = 22
+_PARENT_FIELD, _STARTED_FIELD = 4, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,18 @@ class Process:
     @classmethod
     def of(cls, pid: int) -> Process | None:
         """Return the process that has this id now, or None if none has."""
-        try:
-            status = Path(f"/proc/{pid}/stat").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        # The name, in brackets, may have spaces and brackets in it.
-        fields = status.rpartition(")")[2].split()
-        if fields[0] in {"Z", "X"}:
-            return None
-        return cls(pid, int(fields[_STARTED_FIELD - 3]), _boot())
+        fields = _status(pid)
+        return cls(pid, int(fields[_STARTED_FIELD - 3]), _boot()) if fields else None
 
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
         return Process.of(self.pid) == self
+
+    @property
+    def parent(self) -> int | None:
+        """The id of the process that started it, or None if it is gone."""
+        return int(_status(self.pid)[_PARENT_FIELD - 3]) if self.alive else None
 
     def kill(self, timeout_s: float = 30) -> bool:
         """Kill it, wait until it is gone, and say whether it is."""
@@ -56,6 +54,17 @@ class Process:
             finally:
                 os.close(handle)
         return not self.alive
+
+
+def _status(pid: int) -> list[str]:
+    """Return the fields of ``/proc/PID/stat`` from the third on, none if it does not run."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    # The name, in brackets, may have spaces and brackets in it.
+    fields = status.rpartition(")")[2].split()
+    return [] if fields[0] in {"Z", "X"} else fields
 
 
 def _boot() -> str:

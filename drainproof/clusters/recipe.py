@@ -146,9 +146,7 @@ def _build_system_images(into: Path) -> None:
             entrypoint = ImageConfig(entrypoint=(f"/usr/local/bin/{program}",))
             wanted.append(Image((name,), (layer(program),), entrypoint))
     wanted += [
-        Image(
-            (name,), (layer(program),), ImageConfig(entrypoint=(f"/usr/local/bin/{program}",))
-        )
+        Image((name,), (layer(program),), ImageConfig(entrypoint=(f"/usr/local/bin/{program}",)))
         for program, name in (
             ("local-path-provisioner", versions().local_path_image),
             ("metrics-server", versions().metrics_server_image),
@@ -160,9 +158,10 @@ def _build_system_images(into: Path) -> None:
 
 def _kubeadm_images() -> list[str]:
     """Ask kubeadm which images it will look for."""
-    kubeadm = [programs().path / "kube", "kubeadm"]
-    version = ("--kubernetes-version", versions().kubernetes)
-    return run([*kubeadm, "config", "images", "list", *version]).split()
+    kube, version = programs().path / "kube", versions().kubernetes
+    return run(
+        [kube, "kubeadm", "config", "images", "list", "--kubernetes-version", version]
+    ).split()
 
 
 def image_name(program: str) -> str:
@@ -229,7 +228,7 @@ def _copy_system_root(root: Path) -> None:
         path = root / name.lstrip("/")
         if not path.is_dir():  # folders are shared, and /lib is a link to one
             path.unlink(missing_ok=True)
-    for emptied in ("var/lib/apt", "var/cache", "var/log", "var/lib/dpkg"):
+    for emptied in ("var/lib/apt", "var/cache", "var/log", "var/lib/dpkg/info"):
         shutil.rmtree(root / emptied, ignore_errors=True)
         (root / emptied).mkdir()
 
@@ -299,17 +298,16 @@ def _adjust_systemd(root: Path) -> None:
         journald.write("ReadKMsg=no\n")
     (root / "usr/sbin/init").unlink(missing_ok=True)
     (root / "usr/sbin/init").symlink_to("/usr/lib/systemd/systemd")
-    systemctl = ["chroot", root, "systemctl"]
-    run([*systemctl, "enable", "kubelet", "containerd", "undo-mount-hacks"])
-    run([*systemctl, "mask", "systemd-binfmt"])
+    run(["chroot", root, "systemctl", "enable", "kubelet", "containerd", "undo-mount-hacks"])
+    run(["chroot", root, "systemctl", "mask", "systemd-binfmt"])
 
 
 def _preload(store: Path) -> None:
     store.mkdir()
     isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-    on_root = ["sh", folder() / "on-root.sh", system_root().path / "root"]
-    preload = ["sh", folder() / "preload.sh", store, system_images().path / "images.tar"]
-    run([*isolate, *on_root, *preload])
+    on_root = [str(folder() / "on-root.sh"), str(system_root().path / "root")]
+    archive = system_images().path / "images.tar"
+    run([*isolate, "sh", *on_root, "sh", folder() / "preload.sh", store, archive])
 
 
 @cache

@@ -24,9 +24,8 @@ MAX_BYTES = 256 * 2**20
 STDIN = "-"
 
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
-_HELM_HINT = (
-    "It is a Helm template. Render it first: helm template CHART | drainproof audit -"
-)
+_TEMPLATE = "a template with {{ … }} in it, not a manifest"
+_TEMPLATE_HINT = "Render it first: helm template CHART | drainproof audit -"
 _NOT_TEXT = bytes(set(range(256)) - set(range(9)) - {11, 12} - set(range(14, 32)))
 
 
@@ -50,6 +49,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.texts: dict[str, str] = {}
         self.seen: set[str] = set()
+        self.charts: dict[str, bool] = {}
         self.files = 0
         self.skipped = 0
         self.saved: Snapshot | None = None
@@ -86,7 +86,7 @@ class _Reader:
 
     def _open(self, file: str) -> None:
         real = os.path.realpath(file)
-        if real in self.seen:
+        if real in self.seen or self._in_chart(file):
             return
         self.seen.add(real)
         try:
@@ -157,24 +157,36 @@ class _Reader:
                 continue
             if found is None:
                 continue
-            if "{{" in part and _in_chart(file):
-                self.problems.append(Problem("not rendered", file=file, line=line, hint=_HELM_HINT))
-                continue
             self._keep(found, Origin(file, line, start, end))
 
     def _refuse(self, file: str, part: str, line: int, error: yaml_text.YamlError) -> None:
-        helm = "{{" in part
-        inner = error.line
-        if inner is None and helm:
+        inner = error.line or 1
+        if "{{" not in part:
+            problem = Problem(f"not YAML: {error.message}", file=file, line=line + inner - 1)
+        elif any(one.file == file and one.message == _TEMPLATE for one in self.problems[-1:]):
+            return  # said once a file
+        else:
             inner = part.count("\n", 0, part.index("{{")) + 1
-        self.problems.append(
-            Problem(
-                f"not YAML: {error.message}",
-                file=file,
-                line=line + (inner or 1) - 1,
-                hint=_HELM_HINT if helm else "",
-            )
-        )
+            problem = Problem(_TEMPLATE, file=file, line=line + inner - 1, hint=_TEMPLATE_HINT)
+        self.problems.append(problem)
+
+    def _in_chart(self, file: str) -> bool:
+        """Tell whether a file is one of a Helm chart's templates, which is said once a chart."""
+        folder, inside, _ = f"{os.path.dirname(file)}/".rpartition("/templates/")  # noqa: PTH120 - as PTH118
+        if not inside:
+            return False
+        if folder not in self.charts:
+            chart = os.path.join(folder, "Chart.yaml")  # noqa: PTH118 - Path per file is slow
+            self.charts[folder] = os.path.isfile(chart)  # noqa: PTH113 - same
+            if self.charts[folder]:
+                self.problems.append(
+                    Problem(
+                        "a Helm chart: its templates are not manifests",
+                        file=folder,
+                        hint=f"Render it first: helm template {folder} | drainproof audit -",
+                    )
+                )
+        return self.charts[folder]
 
     def _keep(self, found: object, origin: Origin) -> None:
         kept = list(items_of(found, origin))
@@ -192,14 +204,3 @@ def _manifests(folder: str) -> Iterator[str]:
         for name in sorted(names):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 - Path per file is slow in large folders
                 yield os.path.join(where, name)  # noqa: PTH118 - same
-
-
-def _in_chart(file: str) -> bool:
-    """Tell whether a file is one of a Helm chart's templates."""
-    return any(
-        (parent.parent / "Chart.yaml").is_file()
-        for parent in Path(file).resolve().parents
-        if parent.name == "templates"
-    )
-
-

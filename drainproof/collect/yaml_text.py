@@ -66,6 +66,7 @@ def plain(text: str) -> bool:
     """Tell whether YAML 1.1 and 1.2 agree on everything in a text, so that the fast parser counts."""
     return (
         "<<" not in text
+        and "{{" not in text  # a Helm template: to the fast parser, a mapping with a mapping as key
         and not any(pattern.search(text) for pattern in _AMBIGUOUS)
         and not ("\n..." in text and _END_MARKER.search(text))
     )

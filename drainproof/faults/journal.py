@@ -51,6 +51,11 @@ class Entry:
     changes: tuple[Change, ...] = ()
 
 
+def journal_name(run: str) -> str:
+    """Return the name of the ConfigMap with a run's journal."""
+    return f"drainproof-journal-{run}"
+
+
 class Journal:
     """The journal of one run.
 
@@ -68,7 +73,7 @@ class Journal:
     @property
     def name(self) -> str:
         """The ConfigMap's name."""
-        return f"drainproof-journal-{self.entry.run}"
+        return journal_name(self.entry.run)
 
     def open(self) -> None:
         """Write the empty journal to disk, then into the cluster.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.errors import UserError
 from drainproof.faults.api import CONFLICT, ApiError, Object
-from drainproof.faults.journal import MANAGED, RUN_LABEL
+from drainproof.faults.journal import MANAGED, RUN_LABEL, journal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,45 +24,65 @@ _RENEW_S = 5.0
 _POLL_S = 1.0
 
 
-def lease_name(kind: str, name: str) -> str:
-    """Return the name of the Lease on a target."""
-    return f"drainproof-{kind.lower()}-{name}"
-
-
 class Lease:
     """The right to disturb one target, renewed in the background until released.
 
     Args:
         api: The cluster.
         namespace: The target's namespace.
-        name: See :func:`lease_name`.
+        target: ``deployment/NAME``.
         run: The run that wants it.
         restore: The command that undoes what a dead run left; for the error's hint.
     """
 
-    def __init__(self, api: Api, namespace: str, name: str, run: str, *, restore: str) -> None:
+    def __init__(self, api: Api, namespace: str, target: str, run: str, *, restore: str) -> None:
         self._api = api
-        self._namespace = namespace
-        self._name = name
-        self._run = run
+        self.namespace = namespace
+        self.name = f"drainproof-{target.replace('/', '-')}"
+        self.run = run
         self._restore = restore
         self._stop = threading.Event()
         self._lost = ""
         self._renewed = time.monotonic()
         self._thread: threading.Thread | None = None
 
-    def take(self) -> None:
-        """Take the Lease, or a dead run's that left nothing to undo.
+    def look(self) -> str:
+        """See that the Lease can be taken; return the dead run that holds it, if one does.
 
         Raises:
             UserError: Another run holds it, or a dead run has left changes behind.
         """
+        found = self._api.find("Lease", self.namespace, self.name)
+        if found is None:
+            return ""
+        other = run_of(found)
+        if not is_dead(self._api, self.namespace, found, wait=False):
+            raise UserError(
+                f"another run ({other}) is at work on this target: it holds lease/{self.name}, "
+                f"renewed at {found['spec'].get('renewTime')}",
+                hint=f"Wait until it ends. If it was killed: {self._restore}",
+            )
+        journal = journal_name(other)
+        if self._api.find("ConfigMap", self.namespace, journal) is not None:
+            raise UserError(
+                f"run {other} was killed and has left changes behind: configmap/{journal}",
+                hint=f"Undo them first: {self._restore}",
+            )
+        return other
+
+    def take(self) -> None:
+        """Take the Lease, or a dead run's that left nothing to undo.
+
+        Raises:
+            UserError: As :meth:`look`.
+        """
         try:
-            stored = self._api.create("Lease", self._namespace, self._body())
+            stored = self._api.create("Lease", self.namespace, self._body())
         except ApiError as error:
             if error.status != CONFLICT:
                 raise
-            stored = self._take_over()
+            drop(self._api, self.namespace, self.name, self.look())
+            stored = self._api.create("Lease", self.namespace, self._body())
         self._thread = threading.Thread(target=self._renew, args=(stored,), daemon=True)
         self._thread.start()
 
@@ -73,40 +93,21 @@ class Lease:
             UserError: It was lost.
         """
         if self._lost:
-            raise UserError(f"lease/{self._name} was lost: {self._lost}")
+            raise UserError(f"lease/{self.name} was lost: {self._lost}")
 
     def release(self) -> None:
         """Stop renewing, and delete the Lease if it is still this run's."""
         self._stop.set()
         if self._thread:
             self._thread.join()
-        drop(self._api, self._namespace, self._name, self._run)
-
-    def _take_over(self) -> Object:
-        found = self._api.find("Lease", self._namespace, self._name)
-        if found is not None:
-            other = run_of(found)
-            if not is_dead(self._api, self._namespace, found, wait=False):
-                raise UserError(
-                    f"another run ({other}) is at work on this target: it holds "
-                    f"lease/{self._name}, renewed at {found['spec'].get('renewTime')}",
-                    hint=f"Wait until it ends. If it was killed: {self._restore}",
-                )
-            journal = f"drainproof-journal-{other}"
-            if self._api.find("ConfigMap", self._namespace, journal) is not None:
-                raise UserError(
-                    f"run {other} was killed and has left changes behind: configmap/{journal}",
-                    hint=f"Undo them first: {self._restore}",
-                )
-            drop(self._api, self._namespace, self._name, other)
-        return self._api.create("Lease", self._namespace, self._body())
+        drop(self._api, self.namespace, self.name, self.run)
 
     def _body(self) -> Object:
         now = _micro_time()
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._name, "labels": {**MANAGED, RUN_LABEL: self._run}},
+            "metadata": {"name": self.name, "labels": {**MANAGED, RUN_LABEL: self.run}},
             "spec": {
                 "holderIdentity": f"{socket.gethostname()}/{os.getpid()}",
                 "leaseDurationSeconds": DURATION_S,
@@ -119,7 +120,7 @@ class Lease:
         while not self._stop.wait(_RENEW_S):
             stored["spec"]["renewTime"] = _micro_time()
             try:
-                stored = self._api.replace("Lease", self._namespace, stored)
+                stored = self._api.replace("Lease", self.namespace, stored)
                 self._renewed = time.monotonic()
             except ApiError as error:
                 if not error.passing:

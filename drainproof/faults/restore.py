@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from drainproof.errors import UserError
 from drainproof.faults.api import Api
 from drainproof.faults.consent import RESTORE_NEEDS, permissions
-from drainproof.faults.journal import FILE, JOURNALS, MANAGED, Journal, load
+from drainproof.faults.journal import FILE, JOURNALS, MANAGED, Journal, journal_name, load
 from drainproof.faults.lease import drop, is_dead, run_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _free_leases(api: Api, namespace: str, say: Callable[[str], None]) -> int:
     freed = 0
     for lease in api.list("Lease", namespace, labels=labels)["items"]:
         where, name, run = lease["metadata"]["namespace"], lease["metadata"]["name"], run_of(lease)
-        if api.find("ConfigMap", where, f"drainproof-journal-{run}") is None and is_dead(
+        if api.find("ConfigMap", where, journal_name(run)) is None and is_dead(
             api, where, lease, wait=False
         ):
             freed += drop(api, where, name, run)

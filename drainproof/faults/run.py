@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import secrets
 import signal
@@ -10,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from drainproof import __version__
 from drainproof.errors import UserError
@@ -18,7 +17,7 @@ from drainproof.faults.api import Api
 from drainproof.faults.consent import NEEDS, Target, consent, served_model
 from drainproof.faults.journal import VERSION as JOURNAL_VERSION
 from drainproof.faults.journal import Entry, Journal
-from drainproof.faults.lease import Lease, lease_name
+from drainproof.faults.lease import Lease
 from drainproof.faults.load import LoadJob, Runner
 from drainproof.faults.observe import Observer, View
 from drainproof.faults.rollout import Rollout
@@ -30,7 +29,6 @@ from drainproof.streams.history import Header
 from drainproof.streams.settings import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
     from drainproof.progress import Progress
@@ -71,9 +69,14 @@ class Plan:
     """How long a stream may go without a byte before its user gives up."""
     runner: Runner = field(default_factory=lambda: Runner(image=CLIENT_IMAGE))
 
+    @property
+    def restore(self) -> str:
+        """The command that undoes what this run may leave if it is killed."""
+        return f"drainproof restore --context {self.context} -n {self.namespace}"
 
-class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that it unwinds as Ctrl-C does."""
+
+class RunInterruptedError(UserError):
+    """Ctrl-C or SIGTERM came; everything that could be undone has been."""
 
 
 def run(plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:
@@ -85,12 +88,16 @@ def run(plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:
     """
     from drainproof.collect.connect import connect  # noqa: PLC0415 - loads the Kubernetes client
 
+    return run_on(Api(connect(plan.context)), plan, progress)
+
+
+def run_on(api: Api, plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:
+    """Do what :func:`run` does, on a cluster that is connected already."""
     fault_type = FAULTS.get(plan.fault)
     if fault_type is None:
         raise UserError(
             f"no fault is called {plan.fault!r}", hint=f"There are: {', '.join(FAULTS)}."
         )
-    api = Api(connect(plan.context))
     target = consent(
         api,
         context=plan.context,
@@ -100,16 +107,18 @@ def run(plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:
         port=plan.port,
         needs=(*NEEDS, *fault_type.needs),
     )
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    lease = Lease(api, target.namespace, str(target), run_id, restore=plan.restore)
+    lease.look()
     fault = fault_type(api, target, plan.timeout_s)
     fault.setup()
     load = _load(plan, target, plan.model or served_model(api, target))
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     folder = _folder(plan, target, run_id)
     progress.line(
         f"{plan.fault} of {target} in {plan.namespace}, {len(target.pods)} ready pods, through "
         f"service/{target.service}:{target.port}; evidence in {folder}"
     )
-    _Session(api, plan, target, fault, load, run_id, folder, progress).go()
+    _Session(api, plan, target, fault, lease, load, folder, progress).go()
     verdict = judge_evidence(folder)
     (folder / VERDICT).write_bytes(verdict.to_json())
     return verdict, folder
@@ -124,27 +133,23 @@ class _Session:
         plan: Plan,
         target: Target,
         fault: Rollout,
+        lease: Lease,
         load: Load,
-        run_id: str,
         folder: Path,
         progress: Progress,
     ) -> None:
-        restore = f"drainproof restore --context {plan.context} -n {plan.namespace}"
-        lease = lease_name(target.kind, target.name)
         self._plan = plan
-        self._target = target
         self._fault = fault
+        self._lease = lease
         self._load = load
         self._progress = progress
-        self._restore = restore
-        self._lease = Lease(api, plan.namespace, lease, run_id, restore=restore)
         entry = Entry(
             version=JOURNAL_VERSION,
-            run=run_id,
+            run=lease.run,
             context=plan.context,
-            namespace=plan.namespace,
+            namespace=target.namespace,
             target=str(target),
-            lease=lease,
+            lease=lease.name,
             created=time.time(),
         )
         self._journal = Journal(api, folder, entry)
@@ -152,29 +157,29 @@ class _Session:
         self._view = View(folder / HISTORY)
         self._view.add(_header(plan, target, load))
         self._observer = Observer(api, target, self._view)
-        self._job = LoadJob(api, self._journal, load, plan.runner, self._heard)
+        self._job = LoadJob(api, self._journal, load, plan.runner, self._view.add)
 
     def go(self) -> None:
         """Run, and undo whatever happens."""
         problem: BaseException | None = None
-        with _sigterm_raises():
+        with _Interrupts(self._progress) as interrupts:
             try:
-                self._lease.take()
-                self._journal.open()
-                self._act()
-            except (Exception, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 - undone below, then told or raised
+                try:
+                    self._lease.take()
+                    self._journal.open()
+                    self._act()
+                finally:
+                    interrupts.quiet = True
+            except (Exception, _Interrupt) as error:  # noqa: BLE001 - undone first, raised then
                 problem = error
-            with _deaf_to_signals(self._progress):
-                clean = self._clean_up(interrupted=problem is not None)
-        if isinstance(problem, KeyboardInterrupt | _Terminated):
-            name = "Ctrl-C" if isinstance(problem, KeyboardInterrupt) else "SIGTERM"
-            problem = UserError(
-                f"interrupted by {name}" + ("; the target is as it was" if clean else "")
-            )
+            clean = self._clean_up(interrupted=problem is not None)
+        if isinstance(problem, _Interrupt):
+            was = "; the target is as it was" if clean else ""
+            problem = RunInterruptedError(f"interrupted by {problem}{was}")
         if not clean:
-            was = f"{problem}; " if problem else ""
+            first = f"{problem}; " if problem else ""
             raise UserError(
-                f"{was}not everything could be undone", hint=f"Try again: {self._restore}"
+                f"{first}not everything could be undone", hint=f"Try again: {self._plan.restore}"
             ) from None
         if problem:
             raise problem from None
@@ -229,9 +234,6 @@ class _Session:
                 hint="Ask for shorter streams (--tokens) or more of them (--rate).",
             )
         view.forget()
-
-    def _heard(self, record: Any) -> None:  # noqa: ANN401 - any record
-        self._view.add(record)
 
     def _check(self) -> None:
         """Raise if the run can't go on."""
@@ -311,36 +313,35 @@ def _header(plan: Plan, target: Target, load: Load) -> Header:
     )
 
 
-@contextlib.contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Make SIGTERM unwind the run, where this thread may set that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class _Interrupt(BaseException):
+    """A signal, as an exception that unwinds what runs."""
 
 
-@contextlib.contextmanager
-def _deaf_to_signals(progress: Progress) -> Iterator[None]:
-    """Let nothing but kill -9 stop the undoing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Interrupts:
+    """Turns the first SIGINT or SIGTERM into an exception, and lets none stop the undoing.
 
-    def say(_number: int, _frame: FrameType | None) -> None:
-        progress.line("still undoing; this takes at most a minute or two")
+    Only the main thread can be told of signals; elsewhere this does nothing.
+    """
 
-    before = [(number, signal.signal(number, say)) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        yield
-    finally:
-        for number, handler in before:
+    def __init__(self, progress: Progress) -> None:
+        self.quiet = False
+        """No signal raises any more."""
+        self._progress = progress
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._hit)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def _hit(self, number: int, _frame: FrameType | None) -> None:
+        if self.quiet:
+            self._progress.line("still undoing; this takes at most a minute or two")
+            return
+        self.quiet = True
+        raise _Interrupt("Ctrl-C" if number == signal.SIGINT else "SIGTERM")

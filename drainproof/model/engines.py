@@ -284,5 +284,5 @@ NOT_ENGINE_IMAGES = re.compile(
 )
 """Image names with an engine's name in them that hold something else."""
 
-FOREIGN_TAGS = re.compile(r"(?:^|/)lmcache/|(?:^|/)llm-d")
+FOREIGN_TAGS = re.compile(r"(?:^|/)lmcache/|(?:^|/)llm-d|(?:^|/)nvidia/(?:vllm|sglang)")
 """Repositories whose tags count their own releases, not the engine's."""

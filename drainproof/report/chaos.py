@@ -126,6 +126,7 @@ def _exposure(console: Console, verdict: ChaosVerdict) -> None:
         "endpoint gone",
         "SIGTERM",
         "ended",
+        "exit code",
         "grace over",
     ):
         table.add_column(title, justify="right")
@@ -136,7 +137,8 @@ def _exposure(console: Console, verdict: ChaosVerdict) -> None:
             _counted(victim.at_sigterm),
             _after(victim, victim.endpoint_removed),
             _after(victim, victim.sigterm),
-            _after(victim, victim.ended) + _code(victim),
+            _after(victim, victim.ended),
+            "unknown" if victim.exit_code is None else str(victim.exit_code),
             _after(victim, victim.killed_at),
         )
     console.print(table)
@@ -196,7 +198,7 @@ def _one(console: Console, verdict: ChaosVerdict, failure: Failure) -> None:
                 (f"{victim.pod} deleted", victim.deleted),
                 ("endpoint gone", victim.endpoint_removed),
                 ("SIGTERM", victim.sigterm),
-                (f"container ended{_code(victim)}", victim.ended),
+                ("container ended", victim.ended),
             ]
     known_marks = [(at, label) for label, at in marks if at is not None]
     zero = verdict.begin if verdict.begin is not None else failure.due
@@ -262,9 +264,3 @@ def _counted(count: Count | None) -> str:
 
 def _after(victim: Victim, at: float | None) -> str:
     return "unknown" if at is None else f"{max(0.0, at - victim.deleted):.1f} s"
-
-
-def _code(victim: Victim) -> str:
-    if victim.exit_code is None:
-        return ""
-    return f", exit code {victim.exit_code}"

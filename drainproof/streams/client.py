@@ -14,7 +14,7 @@ import os
 import ssl
 import time
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -287,19 +287,20 @@ class Exchange(asyncio.Protocol):
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        """Send the request."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own inherits nothing
         if self._over:
-            transport.abort()
+            self._transport.abort()
             return
         self._connected_ns = monotonic_ns()
-        transport.write(self._request)
+        self._transport.write(self._request)
         self._request = b""
         self._sent_ns = self._last_ns = monotonic_ns()
         at = self._client.at(self._sent_ns)
         self._client.record(Sent(id=self._stream, due=self._due, sent=at))
 
     def data_received(self, data: bytes) -> None:
+        """Stamp and keep what came."""
         log = self._log
         self._last_ns = now_ns = monotonic_ns()
         log.append(now_ns)
@@ -316,6 +317,7 @@ class Exchange(asyncio.Protocol):
             self._record_part()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Name the end that the server, or the network, made."""
         if exc is not None:
             self.end(Ending.RESET, str(exc) or type(exc).__name__)
         elif self._status is None and not self._log:
@@ -330,6 +332,7 @@ class Exchange(asyncio.Protocol):
     # What the parser calls; on_body is the log's own append.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the content type, and whether the answer has a framing of its own."""
         name = name.lower()
         if name == b"content-type":
             self._content_type = value.decode("latin-1")
@@ -339,12 +342,14 @@ class Exchange(asyncio.Protocol):
             self._framed = value.lower().rstrip().endswith(b"chunked")
 
     def on_headers_complete(self) -> None:
+        """Keep the status, unless it is an interim one."""
         status = self._parser.get_status_code()
         if status not in INFORMATIONAL:
             self._status = status
             self._answered_ns = self._last_ns
 
     def on_message_complete(self) -> None:
+        """Keep where in the log the answer ended; what follows is not part of it."""
         if self._status is not None and self._complete_at is None:
             self._complete_at = len(self._log)
 

@@ -118,7 +118,7 @@ def load_from_json(text: bytes | str, source: str) -> Load:
     known = [field.name for field in fields(Load)]
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             raise UserError(
                 f"{source}: no load setting is called {key!r}",
                 hint=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}.",

@@ -1,6 +1,6 @@
 """Histories of a rollout, told by a small model of a correct cluster whose parts tests can break.
 
-One replica and a surge pod: ``old`` serves until it is deleted at 120 s, ``new`` is ready from 119 s.
+One replica and a surge pod: ``old`` is deleted at 120 s, ``new`` is ready from 119 s on.
 A stream of 20 s begins each second from 60 s on.
 """
 
@@ -74,7 +74,7 @@ class Story:
     """Streams whose end was never recorded."""
 
     def pod_for(self, sent: float) -> str:
-        """Return where a correct Service sends a request: to the new pod as soon as there is one."""
+        """Return where a correct Service sends a request: to the new pod once it is there."""
         ready: list[str] = []
         for at, names, _ in self.endpoints:
             if at <= sent:
@@ -163,7 +163,16 @@ class Story:
     def fault(self, at: float, phase: str) -> Fault:
         return Fault(at=T0 + at, fault="rollout", phase=phase, detail=self.timeout)
 
-    def pod(self, at: float, name: str, event: str = "MODIFIED", **changes: Any) -> Pod:
+    def pod(  # noqa: PLR0913 - the parts of a pod's record
+        self,
+        at: float,
+        name: str,
+        event: str = "MODIFIED",
+        *,
+        deletion_at: float | None = None,
+        grace_s: float | None = None,
+        container: dict[str, Any] | None = None,
+    ) -> Pod:
         state = {
             "name": "vllm",
             "state": "running",
@@ -173,35 +182,36 @@ class Story:
             "finished_at": None,
             "restarts": 0,
         }
-        container = state | changes.pop("container", {})
-        values: dict[str, Any] = {
-            "at": T0 + at,
-            "event": event,
-            "name": name,
-            "uid": f"uid-{name}",
-            "node": "n",
-            "phase": "Running",
-            "ready": True,
-            "deletion_at": None,
-            "grace_s": None,
-            "containers": [container],
-        }
-        return Pod(**(values | changes))
+        return Pod(
+            at=T0 + at,
+            event=event,
+            name=name,
+            uid=f"uid-{name}",
+            node="n",
+            phase="Running",
+            ready=True,
+            deletion_at=deletion_at,
+            grace_s=grace_s,
+            containers=[state | (container or {})],
+        )
 
     def pods(self) -> list[tuple[float, Record]]:
         found = [self.pod(50, "old", "ADDED"), self.pod(101, "new", "ADDED")]
         if self.deleted is not None:
-            dying = {"deletion_at": T0 + int(self.deleted), "grace_s": self.grace_s}
+            at, grace_s = T0 + int(self.deleted), self.grace_s
             over = {
                 "state": "terminated",
                 "exit_code": self.exit_code,
                 "reason": "Completed" if self.exit_code == 0 else "Error",
                 "finished_at": T0 + int(self.container_ended),
             }
+            found.append(self.pod(self.deleted, "old", deletion_at=at, grace_s=grace_s))
             found += [
-                self.pod(self.deleted, "old", **dying),
-                self.pod(self.container_ended + 0.3, "old", **dying, container=over),
-                self.pod(self.container_ended + 0.6, "old", "DELETED", **dying, container=over),
+                self.pod(when, "old", told, deletion_at=at, grace_s=grace_s, container=over)
+                for when, told in (
+                    (self.container_ended + 0.3, "MODIFIED"),
+                    (self.container_ended + 0.6, "DELETED"),
+                )
             ]
         return [(pod.at, pod) for pod in found]
 

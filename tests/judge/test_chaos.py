@@ -249,16 +249,17 @@ def test_a_gauge_read_after_sigterm_does_not_speak_for_the_moment_before_it() ->
 
 def test_pods_deleted_before_the_fault_are_no_victims() -> None:
     story = Story()
-    earlier = {"deletion_at": T0 + 80, "grace_s": 60.0}
-    story.extra = [story.pod(80, "other", **earlier), story.pod(90, "other", "DELETED", **earlier)]
+    story.extra = [
+        story.pod(80, "other", deletion_at=T0 + 80, grace_s=60.0),
+        story.pod(90, "other", "DELETED", deletion_at=T0 + 80, grace_s=60.0),
+    ]
     assert [victim.pod for victim in story.judged().victims] == ["old"]
 
 
 def test_pods_deleted_by_the_undoing_are_no_victims() -> None:
     story = Story()
-    later = {"deletion_at": T0 + 260, "grace_s": 60.0}
     undone = Fault(at=T0 + 250, fault="rollout", phase="undone", detail="")
-    story.extra = [undone, story.pod(260, "new", **later)]
+    story.extra = [undone, story.pod(260, "new", deletion_at=T0 + 260, grace_s=60.0)]
     assert [victim.pod for victim in story.judged().victims] == ["old"]
 
 
@@ -271,14 +272,14 @@ def test_a_stream_is_not_blamed_on_a_pod_that_was_gone_long_before() -> None:
         return None
 
     story = Story(fate=fate, container_ended=136)
-    dying = {"deletion_at": T0 + 110, "grace_s": 15.0}
+    at = T0 + 110
     over = {"state": "terminated", "exit_code": 137, "reason": "Error", "finished_at": T0 + 125}
     story.endpoints = [(50, ["old", "twin"], []), (110.1, ["old"], ["twin"])]
     story.endpoints += [(119, ["new", "old"], []), (120.1, ["new"], ["old"])]
     story.extra = [
         story.pod(50, "twin", "ADDED"),
-        story.pod(110, "twin", **dying),
-        story.pod(125.5, "twin", "DELETED", **dying, container=over),
+        story.pod(110, "twin", deletion_at=at, grace_s=15.0),
+        story.pod(125.5, "twin", "DELETED", deletion_at=at, grace_s=15.0, container=over),
     ]
     verdict = story.judged()
     assert verdict.causes == {"engine-aborts-on-sigterm": 4}

@@ -30,6 +30,7 @@ class Peer:
         self, request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.request = request
+        self.port: int = writer.get_extra_info("peername")[1]
         self._reader = reader
         self._writer = writer
 
@@ -98,12 +99,17 @@ def settings(port: int, **changes: object) -> Load:
     return Load(**(values | changes))
 
 
-def play(script: Script, folder: Path, **changes: object) -> list[history.Record]:
+def play(
+    script: Script,
+    folder: Path,
+    recorder: Callable[[int], Recorder] = Recorder,
+    **changes: object,
+) -> list[history.Record]:
     """Run the client against a server with this script; return what its History holds."""
 
     async def run() -> None:
         async with serving(script) as port:
-            await StreamClient(settings(port, **changes), Recorder(file.fileno())).run()
+            await StreamClient(settings(port, **changes), recorder(file.fileno())).run()
 
     path = folder / "history.jsonl"
     with path.open("wb") as file:

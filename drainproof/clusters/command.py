@@ -1,0 +1,68 @@
+"""The ``cluster`` command: the embedded cluster, up and down."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from drainproof.errors import ExitCode
+from drainproof.progress import PlainProgress
+
+_name = click.option("--name", default="drainproof", show_default=True, help="The cluster's name.")
+
+
+@click.group()
+def cluster() -> None:
+    """Bring up a real Kubernetes of drainproof's own, or take it down.
+
+    Its context is called kind-NAME: name it to audit or chaos.
+    """
+
+
+@cluster.command()
+@_name
+def up(name: str) -> None:
+    """Bring the cluster up; one that is healthy is used as it is."""
+    from drainproof import clusters
+
+    found = clusters.up(name, progress=PlainProgress())
+    click.echo(f"context: {found.context}\nkubeconfig: {found.kubeconfig}")
+
+
+@cluster.command()
+@_name
+def down(name: str) -> None:
+    """Remove the cluster and everything that runs for it."""
+    from drainproof import clusters
+
+    if not clusters.down(name, progress=PlainProgress()):
+        click.echo(f"the cluster {name} is not there", err=True)
+
+
+@cluster.command()
+@_name
+def status(name: str) -> None:
+    """Say how the cluster is; exit code 1 if it can't be used."""
+    from drainproof import clusters
+
+    found = clusters.status(name)
+    if not found.running:
+        click.echo(f"{name}: not running")
+    elif found.healthy:
+        click.echo(f"{name}: healthy")
+    else:
+        click.echo(f"{name}: {found.problem}")
+    for node, ready in found.nodes.items():
+        click.echo(f"  {node}: {'Ready' if ready else 'not Ready'}")
+    sys.exit(ExitCode.CLEAN if found.healthy else ExitCode.FINDINGS)
+
+
+@cluster.command(context_settings={"ignore_unknown_options": True})
+@_name
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
+def shell(name: str, argv: tuple[str, ...]) -> None:
+    """Run a command (by default your shell) inside the cluster's network, kubectl at hand."""
+    from drainproof import clusters
+
+    sys.exit(clusters.shell(name, argv))

@@ -1,0 +1,105 @@
+"""All that this machine lacks is said at once, in one message, before anything is done."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from drainproof.clusters import artefacts, debian, engine, golang, recipe
+from drainproof.clusters.places import cache_folder, clusters_folder
+from drainproof.clusters.versions import versions
+from drainproof.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_GB = 10**9
+_BUILD_BYTES = 15 * _GB
+"""Disk space for all builds: 4 GB of artefacts, 6 GB of Go's caches, the rest in passing."""
+_RUN_BYTES = 5 * _GB
+"""Disk space for a cluster that is up: the node image, twice unpacked, and what pods write."""
+_CAP_SYS_ADMIN = 21
+_RUN_TOOLS = ("unshare", "nsenter", "setpriv", "mount", "sh", "bash")
+_BUILD_TOOLS = ("apt-get", "dpkg", "perl", "tar", "cp", "chroot")
+
+
+def check(*, own_engine: bool) -> None:
+    """Look for all that bringing a cluster up needs.
+
+    Args:
+        own_engine: Whether it brings its own Docker engine up.
+
+    Raises:
+        UserError: Something is missing; the message lists all of it.
+    """
+    lacking = problems(own_engine=own_engine, to_build=bool(artefacts.missing(recipe.everything())))
+    if lacking:
+        listed = "\n".join(f"  - {one}" for one in lacking)
+        raise UserError(f"the embedded cluster needs what this machine does not have:\n{listed}")
+
+
+def problems(*, own_engine: bool, to_build: bool) -> list[str]:
+    """Return what is missing, one sentence each."""
+    found = []
+    if own_engine or to_build:
+        if os.geteuid() != 0:
+            found.append("it must be run by root: it makes namespaces and file systems")
+        elif not engine.has_capability(_CAP_SYS_ADMIN):
+            found.append(
+                "root has no CAP_SYS_ADMIN here; in a container, run that with --privileged"
+            )
+    tools = [*(_RUN_TOOLS if own_engine else ()), *(_BUILD_TOOLS if to_build else ())]
+    absent = sorted({tool for tool in tools if shutil.which(tool) is None})
+    if absent:
+        found.append(f"not on the PATH: {', '.join(absent)}")
+    if to_build:
+        found += _build_problems({"apt-get", "dpkg"} & set(absent))
+    found += _disk_problems(to_build=to_build)
+    return found
+
+
+def _build_problems(no_packages: set[str]) -> list[str]:
+    found = []
+    stated = versions()
+    have = golang.go_version()
+    if have is None:
+        found.append(f"Go {stated.go} or later is not installed; get it from https://go.dev/dl")
+    elif _number(have) < _number(stated.go):
+        found.append(f"Go {stated.go} or later is needed; {golang.go_tool()} is {have}")
+    if no_packages:
+        found.append("it is built from Debian packages: a Debian machine is needed")
+    elif not debian.package_sources(stated.suite, stated.component):
+        found.append(
+            f"apt has no source for Debian {stated.suite} ({stated.component}), "
+            "from whose packages it is built"
+        )
+    return found
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(
+        int(part)
+        for part in re.split(r"[a-z]", version, maxsplit=1)[0].split(".")
+        if part.isdigit()
+    )
+
+
+def _disk_problems(*, to_build: bool) -> list[str]:
+    found = []
+    wanted = {cache_folder(): _BUILD_BYTES} if to_build else {clusters_folder(): _RUN_BYTES}
+    for folder, needed in wanted.items():
+        free = shutil.disk_usage(_existing(folder)).free
+        if free < needed:
+            found.append(
+                f"{needed / _GB:.0f} GB of free disk are needed at {folder}; "
+                f"{free / _GB:.1f} GB are free"
+            )
+    return found
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
