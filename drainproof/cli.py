@@ -12,8 +12,14 @@ from drainproof import __version__
 from drainproof.errors import ExitCode, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "audit": ("drainproof.judge.command:audit", "Audit manifests or a live cluster; changes nothing."),
-    "chaos": ("drainproof.faults.command:chaos", "Disturb a target under streaming load, and judge it."),
+    "audit": (
+        "drainproof.judge.command:audit",
+        "Audit manifests or a live cluster; changes nothing.",
+    ),
+    "chaos": (
+        "drainproof.faults.command:chaos",
+        "Disturb a target under streaming load, and judge it.",
+    ),
     "cluster": ("drainproof.clusters.command:cluster", "Bring the embedded cluster up or down."),
     "judge": ("drainproof.faults.command:judge", "Repeat a chaos run's verdict from its evidence."),
     "restore": ("drainproof.faults.command:restore", "Undo what an interrupted chaos run left."),

@@ -13,8 +13,8 @@ Why
     gracefully by default", as the module has it, is not what it does.
 
 Fix
-    vLLM 0.18 and later: add ``--shutdown-timeout=120`` to the arguments. Older vLLM: a preStop hook
-    that polls ``/metrics`` until ``vllm:num_requests_running`` is 0, or a newer version.
+    vLLM 0.18 and later: add ``--shutdown-timeout=120``; older vLLM: a preStop hook that polls
+    ``/metrics`` until ``vllm:num_requests_running`` is 0, or a newer version.
     TGI: leave ``--graceful-termination-timeout`` at 90 s or raise it. SGLang: don't set
     ``SGL_FORCE_SHUTDOWN``. Triton: raise ``--exit-timeout-secs``.
 
@@ -66,7 +66,8 @@ def engine_drains_on_sigterm(
     elif engine.drain_s == 0 and not engine.flags_known and flag not in engine.flags and flag:
         yield workload.inconclusive(
             engine.path,
-            f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its flags are "
+            f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its "
+            f"flags are "
             "in a file or a script that this audit does not see",
         )
     elif engine.drain_s == 0 and engine.prestop_s is None:
@@ -79,14 +80,16 @@ def engine_drains_on_sigterm(
         outlasts = waits >= profile.drain_min_s + profile.prestop_good_s
         yield workload.finding(
             path,
-            _why_not(engine) + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
+            _why_not(engine)
+            + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
             Severity.WARNING if outlasts else None,
         )
     else:
         if engine.drain_s < profile.drain_min_s:
             yield workload.finding(
                 path,
-                f"{engine.label} drains for {engine.drain_s:g} s, then cuts off what still streams; "
+                f"{engine.label} drains for {engine.drain_s:g} s, then cuts off what still "
+                f"streams; "
                 f"expected at least {profile.drain_min_s} s",
                 Severity.WARNING,
             )
@@ -104,9 +107,12 @@ def _why_not(engine: Engine) -> str:
     if engine.drain_abort_env:
         return f"{cut}: {engine.drain_abort_env} is set"
     if not engine.drain_flag:
-        return f"{cut}, and this version has no flag for it; only a preStop hook that waits can help"
+        return (
+            f"{cut}, and this version has no flag for it; only a preStop hook that waits can help"
+        )
     if engine.version is None:
         return (
-            f"{cut}: {engine.drain_flag} is not set, and versions that don't have it can't drain at all"
+            f"{cut}: {engine.drain_flag} is not set, "
+            "and versions that don't have it can't drain at all"
         )
     return f"{cut}: {engine.drain_flag} is not set, and its default is 0"

@@ -11,9 +11,9 @@ Why
     other side, node drains and cluster upgrades wait for the whole period.
 
 Fix
-    Set ``spec.template.spec.terminationGracePeriodSeconds`` to the preStop delay plus the drain
-    time plus about 20 s, in which a drained engine tears itself down: with a preStop delay of 15 s
-    and ``--shutdown-timeout 120``, 160 is enough.
+    Set ``terminationGracePeriodSeconds`` to the preStop delay plus the drain time plus 20 s: with
+    a preStop delay of 15 s and ``--shutdown-timeout 120``, 160 is enough. A drained engine takes
+    those 20 s to tear itself down.
 
 Source
     Module 1.5, "Graceful Termination" and "Common Mistakes" (120 to 180 s). The teardown of 6 to
@@ -44,12 +44,15 @@ def grace_period_outlasts_drain(
     path = f"{workload.pod_path}.terminationGracePeriodSeconds"
     grace = workload.grace_period_s
     written = (
-        f"{grace} s" if "terminationGracePeriodSeconds" in workload.pod_spec else f"{grace} s (default)"
+        f"{grace} s"
+        if "terminationGracePeriodSeconds" in workload.pod_spec
+        else f"{grace} s (default)"
     )
     if grace < profile.grace_period_min_s:
         yield workload.finding(
             path,
-            f"the engine is killed {written} after the pod's deletion, so longer answers are cut off; "
+            f"the engine is killed {written} after the pod's deletion, so longer answers are cut "
+            f"off; "
             f"expected at least {profile.grace_period_min_s} s",
         )
         return
@@ -58,15 +61,18 @@ def grace_period_outlasts_drain(
         if grace <= needed:
             yield workload.finding(
                 path,
-                f"the engine is killed {written} after the pod's deletion, but its preStop hook takes "
-                f"{engine.prestop_s:g} s and it drains for up to {engine.drain_s:g} s: streams that "
+                f"the engine is killed {written} after the pod's deletion, but its preStop hook "
+                f"takes "
+                f"{engine.prestop_s:g} s and it drains for up to {engine.drain_s:g} s: streams "
+                f"that "
                 f"still run then are cut off; expected more than {needed:g} s",
             )
             return
     elif engine.prestop_s is None:
         yield workload.inconclusive(
             path,
-            f"how long the preStop hook takes can't be told from {engine.path}.lifecycle.preStop, so "
+            f"how long the preStop hook takes can't be told from "
+            f"{engine.path}.lifecycle.preStop, so "
             f"{written} may or may not outlast it and the engine's drain",
         )
         return

@@ -5,8 +5,8 @@ What it checks
     for in the dev profile.
 
 Why
-    A replica serves so many streams and no more. Without an autoscaler, requests beyond that wait in
-    the engine's queue until clients give up.
+    A replica serves so many streams and no more. Without an autoscaler, requests beyond that wait
+    in the engine's queue until clients give up.
 
 Fix
     Add a ScaledObject whose ``scaleTargetRef`` names the workload, with a Prometheus trigger on the
@@ -40,7 +40,8 @@ def has_scaler(
     if scalers or not profile.needs_scaler:
         return
     happens = (
-        f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in the "
+        f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in "
+        f"the "
         f"queue of {workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
     )
     if snapshot.partial:

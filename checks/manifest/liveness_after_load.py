@@ -2,18 +2,20 @@
 
 What it checks
     If there is a liveness probe: it begins only after the load (a startup probe holds it back, or
-    ``initialDelaySeconds + failureThreshold × periodSeconds`` is at least 120 s); it fails for at
-    least 30 s before it kills; it is no less patient than the readiness probe; and it does not ask a
-    path that waits for inference.
+    ``initialDelaySeconds + failureThreshold x periodSeconds`` is at least 120 s); it fails for at
+    least 30 s before it kills; it is no less patient than the readiness probe; and it does not ask
+    a path that waits for inference.
 
 Why
     A failed liveness probe kills the engine with all its streams. A loading engine does not answer,
     and a busy one answers late: killing it turns a slow minute into minutes without a replica, and
-    its load makes the others slow next. The readiness probe should take it out of the Service first.
+    its load makes the others slow next. The readiness probe should take it out of the Service
+    first.
 
 Fix
     Add a startup probe, which holds the liveness probe back until the engine has answered once, and
-    give the liveness probe ``periodSeconds: 30`` and ``failureThreshold: 3`` or more; or leave it out.
+    give the liveness probe ``periodSeconds: 30`` and ``failureThreshold: 3`` or more; or leave it
+    out.
 
 Source
     Module 1.5 (liveness ``initialDelaySeconds: 180``, ``periodSeconds: 30``). Kubernetes'
@@ -48,25 +50,28 @@ def liveness_spares_load(
         yield workload.finding(
             f"{liveness.path}.initialDelaySeconds",
             f"the liveness probe kills an engine that still loads after {liveness.budget_s} s "
-            f"({liveness.initial_delay_s} + {liveness.failure_threshold} × {liveness.period_s}), so it "
+            f"({liveness.initial_delay_s} + {liveness.failure_threshold} x {liveness.period_s}), "
+            f"so it "
             f"may never serve; expected a startup probe, or at least {profile.startup_min_s} s",
         )
     if liveness.patience_s < profile.liveness_patience_min_s:
         yield workload.finding(
             f"{liveness.path}.failureThreshold",
-            f"{liveness.patience_s} s of late answers ({liveness.failure_threshold} × "
+            f"{liveness.patience_s} s of late answers ({liveness.failure_threshold} x "
             f"{liveness.period_s}) kill a busy engine and all its streams; "
             f"expected at least {profile.liveness_patience_min_s} s",
         )
     elif readiness is not None and liveness.patience_s < readiness.patience_s:
         yield workload.finding(
             f"{liveness.path}.failureThreshold",
-            f"the liveness probe kills the engine after {liveness.patience_s} s of failing, before the "
+            f"the liveness probe kills the engine after {liveness.patience_s} s of failing, "
+            f"before the "
             f"readiness probe takes it out of the Service after {readiness.patience_s} s",
         )
     if liveness.url_path in engine.facts.busy_paths:
         yield workload.finding(
             f"{liveness.path}.httpGet.path",
-            f"{liveness.url_path} waits for inference, so a long queue kills the engine and all its "
+            f"{liveness.url_path} waits for inference, so a long queue kills the engine and all "
+            f"its "
             f"streams; expected {engine.health_path}",
         )

@@ -12,15 +12,9 @@ Why
     200, so no probe helps. Only a delay before SIGTERM does.
 
 Fix
-    Add to the engine's container::
-
-        lifecycle:
-          preStop:
-            sleep:
-              seconds: 15
-
-    (Kubernetes 1.30 and later; before, ``exec: {command: [sleep, "15"]}``), and raise
-    ``terminationGracePeriodSeconds`` by as much.
+    Add ``lifecycle: {preStop: {sleep: {seconds: 15}}}`` to the engine's container, and raise
+    ``terminationGracePeriodSeconds`` by as much. Before Kubernetes 1.30 there is no ``sleep``
+    action: use ``exec: {command: [sleep, "15"]}``.
 
 Source
     Module 1.5, "Graceful Termination" (``sleep 5``); KServe's and llm-d's templates (15 s). While
@@ -51,7 +45,8 @@ def prestop_delays_sigterm(
     if not hook.form:
         yield workload.finding(
             hook.path,
-            "no preStop hook: SIGTERM comes at once, while the Service still sends new requests, and "
+            "no preStop hook: SIGTERM comes at once, while the Service still sends new requests, "
+            "and "
             f"those fail; expected a delay of at least {profile.prestop_min_s:g} s",
         )
     elif hook.broken:
@@ -69,13 +64,15 @@ def prestop_delays_sigterm(
     elif hook.delay_s < profile.prestop_min_s:
         yield workload.finding(
             f"{hook.path}.{hook.form}",
-            f"SIGTERM is delayed by {hook.delay_s:g} s only, so requests that the Service still sends "
+            f"SIGTERM is delayed by {hook.delay_s:g} s only, so requests that the Service still "
+            f"sends "
             f"after that fail; expected at least {profile.prestop_min_s:g} s",
         )
     elif hook.delay_s < profile.prestop_good_s:
         yield workload.finding(
             f"{hook.path}.{hook.form}",
-            f"SIGTERM is delayed by {hook.delay_s:g} s: where endpoints take longer to leave a load "
+            f"SIGTERM is delayed by {hook.delay_s:g} s: where endpoints take longer to leave a "
+            f"load "
             f"balancer, new requests fail; {profile.prestop_good_s:g} s is what references ship",
             Severity.WARNING,
         )

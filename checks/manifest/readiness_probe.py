@@ -1,8 +1,8 @@
 """A readiness probe asks the engine itself whether it can serve.
 
 What it checks
-    The engine's container has a readiness probe: an HTTP request to the engine's own health path, at
-    the port that the engine listens on.
+    The engine's container has a readiness probe: an HTTP request to the engine's own health path,
+    at the port that the engine listens on.
 
 Why
     Without one, a replica gets requests as soon as its process starts, minutes before its model is
@@ -10,9 +10,8 @@ Why
     or ready too early.
 
 Fix
-    Add ``readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 10}`` to the engine's
-    container, with the engine's own path (``/health``; Triton ``/v2/health/ready``; NIM
-    ``/v1/health/ready``) and port.
+    Add ``readinessProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 10}`` with the
+    engine's own path and port. Triton's path is ``/v2/health/ready``, NIM's ``/v1/health/ready``.
 
 Source
     Module 1.5, "Common Mistakes". The paths are those of the engines' servers; ``/v1/models`` is
@@ -43,7 +42,8 @@ def readiness_asks_engine(
     if probe is None:
         yield workload.finding(
             f"{container.path}.readinessProbe",
-            "no readiness probe: requests come as soon as the process starts, and are refused while "
+            "no readiness probe: requests come as soon as the process starts, and are refused "
+            "while "
             "the model loads",
         )
     elif probe.form == "exec":
@@ -53,7 +53,8 @@ def readiness_asks_engine(
             return
         yield workload.finding(
             f"{probe.path}.{probe.form}" if probe.form else probe.path,
-            f"a {probe.form or 'probe without an action'} probe does not ask {engine.title} whether it "
+            f"a {probe.form or 'probe without an action'} probe does not ask {engine.title} "
+            f"whether it "
             f"can serve; expected httpGet of {engine.health_path}",
         )
     else:
@@ -67,8 +68,10 @@ def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]
     if asked not in engine.facts.health_paths:
         yield workload.finding(
             f"{probe.path}.httpGet.path",
-            f"{engine.title} does not say at {probe.url_path} whether it can serve: the replica never "
-            f"gets requests, or gets them too early; expected {' or '.join(engine.facts.health_paths)}",
+            f"{engine.title} does not say at {probe.url_path} whether it can serve: the replica "
+            f"never "
+            f"gets requests, or gets them too early; expected "
+            f"{' or '.join(engine.facts.health_paths)}",
         )
     if probe.port is None or isinstance(probe.port, str):
         yield workload.finding(

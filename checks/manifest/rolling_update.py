@@ -3,8 +3,9 @@
 What it checks
     No replica may be missing during a rollout, and at least one may be extra, at every number of
     replicas that the autoscaler allows. Percentages count as Kubernetes rounds them: 25 %, the
-    default, is 0 missing below 4 replicas and 1 at 4. ``Recreate`` fails; so does a strategy that is
-    put where Kubernetes ignores it. A DaemonSet has its own ``maxSurge``; a StatefulSet can't surge.
+    default, is 0 missing below 4 replicas and 1 at 4. ``Recreate`` fails; so does a strategy that
+    is put where Kubernetes ignores it. A DaemonSet has its own ``maxSurge``; a StatefulSet can't
+    surge.
 
 Why
     A new replica loads its model for minutes. If an old one may go first, the others take its share
@@ -47,14 +48,16 @@ def rolling_update_keeps_capacity(
     if update.misplaced:
         yield workload.finding(
             update.misplaced,
-            f"Kubernetes ignores {update.misplaced} in a {workload.kind}; it belongs at {update.path}, "
+            f"Kubernetes ignores {update.misplaced} in a {workload.kind}; it belongs at "
+            f"{update.path}, "
             "so rollouts go by the defaults",
         )
     if update.type in {"Recreate", "OnDelete"}:
         happens = (
-            "all replicas stop before the first new one starts to load its model, and nothing answers"
+            "all replicas stop before the first new one starts to load its model, and nothing "
+            "answers"
             if update.type == "Recreate"
-            else "a replica is replaced only after it was deleted, so it is missing while its model loads"
+            else "a replica is replaced only once it is deleted, and misses while its model loads"
         )
         yield workload.finding(f"{update.path}.type", f"{update.type}: {happens}")
     elif workload.kind == "StatefulSet":
@@ -69,7 +72,8 @@ def _stateful(workload: Workload, update: RollingUpdate) -> Finding:
     share = "nothing answers" if alone else f"{missing} of {workload.replicas} replicas are missing"
     return workload.finding(
         update.path,
-        f"a StatefulSet stops a replica before its successor loads, so during a rollout {share} for "
+        f"a StatefulSet stops a replica before its successor loads, so during a rollout {share} "
+        f"for "
         "as long as a model loads",
         Severity.ERROR if alone or missing > 1 else Severity.WARNING,
     )
@@ -91,7 +95,8 @@ def _rolling(
         if extra < 1:
             yield workload.finding(
                 f"{update.path}.rollingUpdate.maxSurge",
-                f"maxSurge {update.max_surge.written} allows no extra replica, so a rollout can't start "
+                f"maxSurge {update.max_surge.written} allows no extra replica, so a rollout "
+                f"can't start "
                 "a new one before it stops an old one",
             )
             return

@@ -3,17 +3,17 @@
 What it checks
     What the workload's ScaledObject or HorizontalPodAutoscaler follows, whatever the trigger's type
     or query: the engine's own metrics of its queue, its requests or its latency, or the length of a
-    message queue. CPU, memory and GPU utilisation fail, as an error if nothing better is beside them
-    and as a warning if it is. A metric that says nothing by its name is inconclusive.
+    message queue. CPU, memory and GPU utilisation fail, as an error if nothing better is beside
+    them and as a warning if it is. A metric that says nothing by its name is inconclusive.
 
 Why
     A GPU at 90 % may serve everybody well, or have a queue of 30 s; CPU and memory hardly move at
     all. An autoscaler that follows them adds replicas too late, and takes busy ones away.
 
 Fix
-    Use a Prometheus trigger on ``vllm:num_requests_waiting`` (TGI ``tgi_queue_size``, SGLang
-    ``sglang:num_queue_reqs``, trtllm-serve ``trtllm_num_requests_waiting``) or on a latency
-    quantile.
+    Use a Prometheus trigger on ``vllm:num_requests_waiting`` or on a latency quantile. TGI's queue
+    is ``tgi_queue_size``, SGLang's ``sglang:num_queue_reqs``, trtllm-serve's
+    ``trtllm_num_requests_waiting``.
 
 Source
     Module 1.5, "Why HPA Is Not Enough", question 2 and "Scaling on Custom Latency Targets".
@@ -72,7 +72,8 @@ def scaling_follows_users(
             if verdict == "bad":
                 yield scaler.finding(
                     trigger.path,
-                    f"{workload.name} scales on {what} ({trigger.written[:80]}), which does not move "
+                    f"{workload.name} scales on {what} ({trigger.written[:80]}), which does not "
+                    f"move "
                     "with what users wait for: replicas come too late and go while they are busy; "
                     f"expected queue depth, such as {engine.waiting_metric or 'waiting requests'}",
                     Severity.WARNING if good else None,
@@ -80,7 +81,8 @@ def scaling_follows_users(
             elif verdict == "unknown" and not good:
                 yield scaler.inconclusive(
                     trigger.path,
-                    f"whether {trigger.written[:80] or trigger.type!r} follows queue depth or latency "
+                    f"whether {trigger.written[:80] or trigger.type!r} follows queue depth or "
+                    f"latency "
                     "can't be told",
                 )
         if not any(verdict != "clock" for _, verdict, _ in judged):

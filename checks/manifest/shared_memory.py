@@ -1,4 +1,4 @@
-"""/dev/shm is large enough for the engine's processes, and counted.
+"""Shared memory is large enough for the engine's processes, and counted.
 
 What it checks
     The engine's container mounts at ``/dev/shm`` an emptyDir volume with the medium Memory and a
@@ -11,9 +11,9 @@ Why
     without a limit, or one that is larger than the memory limit, ends with the engine OOM-killed.
 
 Fix
-    Add to the pod ``volumes: [{name: dshm, emptyDir: {medium: Memory, sizeLimit: 8Gi}}]`` (16Gi with
-    tensor parallelism) and to the engine's container
-    ``volumeMounts: [{name: dshm, mountPath: /dev/shm}]``.
+    Mount an emptyDir with ``medium: Memory`` and ``sizeLimit: 8Gi`` (16Gi with tensor parallelism)
+    at ``/dev/shm``. In the pod: ``volumes: [{name: dshm, emptyDir: {medium: Memory, sizeLimit:
+    8Gi}}]``; in the engine's container: ``volumeMounts: [{name: dshm, mountPath: /dev/shm}]``.
 
 Source
     Module 1.5, the deployments of 1, 1 and 2 GPUs (4, 8 and 16 Gi) and "Common Mistakes".
@@ -48,7 +48,8 @@ def shared_memory_fits(
     if not memory.mounted:
         yield workload.finding(
             memory.path,
-            "nothing is mounted at /dev/shm, so it has 64 Mi: the engine's processes fail at start or "
+            "nothing is mounted at /dev/shm, so it has 64 Mi: the engine's processes fail at "
+            "start or "
             "under load, and streams die with them",
         )
         return
@@ -66,25 +67,30 @@ def shared_memory_fits(
     if memory.size is None:
         yield workload.finding(
             path,
-            "/dev/shm has no sizeLimit: it grows until the container is OOM-killed, with its streams",
+            "shared memory (/dev/shm) has no sizeLimit: it grows until the container is "
+            "OOM-killed, with its "
+            "streams",
         )
     elif memory.size < smallest:
         why = f" with tensor parallelism over {engine.tensor_parallel} GPUs" if parallel else ""
         yield workload.finding(
             path,
-            f"/dev/shm has {gibibytes(memory.size)}, too little{why}: the engine's processes fail "
+            f"shared memory (/dev/shm) has {gibibytes(memory.size)}, too little{why}: the "
+            f"engine's processes fail "
             f"under load; expected at least {gibibytes(smallest)}",
         )
     elif limit is not None and memory.size >= limit:
         yield workload.finding(
             path,
-            f"/dev/shm may grow to {gibibytes(memory.size)}, the container's memory limit is "
+            f"shared memory (/dev/shm) may grow to {gibibytes(memory.size)}, the container's "
+            f"memory limit is "
             f"{gibibytes(limit)} and counts it: the engine is OOM-killed before /dev/shm is full",
         )
     elif memory.size > profile.shared_memory_max and not parallel:
         yield workload.finding(
             path,
-            f"/dev/shm has {gibibytes(memory.size)}: memory that one GPU's engine does not use is "
+            f"shared memory (/dev/shm) has {gibibytes(memory.size)}: memory that one GPU's "
+            f"engine does not use is "
             f"taken from the container; expected at most {gibibytes(profile.shared_memory_max)}",
             Severity.WARNING,
         )

@@ -1,7 +1,7 @@
 """The engine gets the time that loading its model takes.
 
 What it checks
-    A startupProbe whose ``initialDelaySeconds + failureThreshold × periodSeconds`` covers the load
+    A startupProbe whose ``initialDelaySeconds + failureThreshold x periodSeconds`` covers the load
     (120 s at least; under 300 s it warns in the production profile), or a readiness probe with
     ``initialDelaySeconds`` of at least 120.
 
@@ -12,12 +12,12 @@ Why
 
 Fix
     Add ``startupProbe: {httpGet: {path: /health, port: 8000}, periodSeconds: 10,
-    failureThreshold: 60}``, which allows 10 minutes, and let the readiness probe be fast. A readiness
-    ``initialDelaySeconds`` of 120 or more satisfies the rule too, but delays replicas that load
-    faster, and gives those that load more slowly nothing.
+    failureThreshold: 60}``, which allows 10 minutes. Then the readiness probe may be fast. A
+    readiness ``initialDelaySeconds`` of 120 or more satisfies the rule too, but delays replicas
+    that load faster, and gives those that load more slowly nothing.
 
 Source
-    Module 1.5, "Common Mistakes" (``initialDelaySeconds`` 120 at least) and "War Story" (7 minutes).
+    Module 1.5, "Common Mistakes" (``initialDelaySeconds`` 120 at least), "War Story" (7 minutes).
     KServe and the vLLM production stack allow 600 s, llm-d and NIM 1,800 s.
 """
 
@@ -46,7 +46,7 @@ def startup_covers_load(
         budget = startup.budget_s
         said = (
             f"the startup probe allows {budget} s ({startup.initial_delay_s} + "
-            f"{startup.failure_threshold} × {startup.period_s}) and then kills the engine"
+            f"{startup.failure_threshold} x {startup.period_s}) and then kills the engine"
         )
         if budget < profile.startup_min_s:
             yield workload.finding(
@@ -63,13 +63,15 @@ def startup_covers_load(
     elif readiness is None:
         yield workload.finding(
             f"{container.path}.startupProbe",
-            "no startup probe and no readiness probe: nothing waits until the model is loaded, so a "
+            "no startup probe and no readiness probe: nothing waits until the model is loaded, "
+            "so a "
             "rollout goes on while its new replicas can't serve",
         )
     elif readiness.initial_delay_s < profile.startup_min_s:
         yield workload.finding(
             f"{container.path}.startupProbe",
-            f"no startup probe, and the readiness probe begins after {readiness.initial_delay_s} s: "
+            f"no startup probe, and the readiness probe begins after {readiness.initial_delay_s} "
+            f"s: "
             f"nothing covers the minutes in which the model loads; expected a startup probe, or "
             f"initialDelaySeconds of at least {profile.startup_min_s}",
         )

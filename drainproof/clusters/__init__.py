@@ -1,8 +1,9 @@
 """The cluster that tests and the demo run on: kind, on an engine and images that we bring along.
 
 ``up`` gives a ``Cluster``, ``find`` and ``for_context`` find one that is up, ``down`` removes it.
-What takes long to import is imported when it is used.
 """
+
+# ruff: noqa: PLC0415 - audits of files import this too: what they don't use is imported late
 
 from __future__ import annotations
 

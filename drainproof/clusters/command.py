@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from drainproof import clusters
 from drainproof.errors import ExitCode
 from drainproof.progress import PlainProgress
 
@@ -24,8 +25,6 @@ def cluster() -> None:
 @_name
 def up(name: str) -> None:
     """Bring the cluster up; one that is healthy is used as it is."""
-    from drainproof import clusters
-
     found = clusters.up(name, progress=PlainProgress())
     click.echo(f"context: {found.context}\nkubeconfig: {found.kubeconfig}")
 
@@ -34,8 +33,6 @@ def up(name: str) -> None:
 @_name
 def down(name: str) -> None:
     """Remove the cluster and everything that runs for it."""
-    from drainproof import clusters
-
     if not clusters.down(name, progress=PlainProgress()):
         click.echo(f"the cluster {name} is not there", err=True)
 
@@ -44,8 +41,6 @@ def down(name: str) -> None:
 @_name
 def status(name: str) -> None:
     """Say how the cluster is; exit code 1 if it can't be used."""
-    from drainproof import clusters
-
     found = clusters.status(name)
     if not found.running:
         click.echo(f"{name}: not running")
@@ -63,6 +58,4 @@ def status(name: str) -> None:
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 def shell(name: str, argv: tuple[str, ...]) -> None:
     """Run a command (by default your shell) inside the cluster's network, kubectl at hand."""
-    from drainproof import clusters
-
     sys.exit(clusters.shell(name, argv))

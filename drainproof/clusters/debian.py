@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from drainproof.clusters.artefacts import Artefact
@@ -85,12 +86,20 @@ def _isolated_apt(folder: Path, sources: list[str]) -> list[str]:
     return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
 
 
-def bootstrap_tool(suite: str, component: str) -> Artefact:
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A Debian release, such as bookworm, and the component of it that is used, such as main."""
+
+    suite: str
+    component: str
+
+
+def bootstrap_tool(release: Release) -> Artefact:
     """Return the artefact that has mmdebstrap, taken from its package and not installed."""
 
     def build(into: Path) -> None:
         work = into / "apt"
-        options = _isolated_apt(work, _sources(suite, component))
+        options = _isolated_apt(work, _sources(release))
         run(["apt-get", *options, "-q", "update"])
         run(["apt-get", *options, "-q", "download", "mmdebstrap"], cwd=work)
         for package in work.glob("mmdebstrap_*.deb"):
@@ -99,7 +108,7 @@ def bootstrap_tool(suite: str, component: str) -> Artefact:
 
     return Artefact(
         name="mmdebstrap",
-        inputs={"recipe": Path(__file__), "suite": suite, "component": component},
+        inputs={"recipe": Path(__file__), "release": repr(release)},
         build=build,
         estimate_s=8,
     )
@@ -108,9 +117,8 @@ def bootstrap_tool(suite: str, component: str) -> Artefact:
 def root_file_system(
     name: str,
     packages: tuple[str, ...],
+    release: Release,
     *,
-    suite: str,
-    component: str,
     archive: bool,
     estimate_s: float,
 ) -> Artefact:
@@ -118,7 +126,7 @@ def root_file_system(
 
     It is the folder ``root``, or the file ``layer.tar`` if ``archive`` is set.
     """
-    tool = bootstrap_tool(suite, component)
+    tool = bootstrap_tool(release)
 
     def build(into: Path) -> None:
         target = into / ("layer.tar" if archive else "root")
@@ -138,7 +146,7 @@ def root_file_system(
                 "--dpkgopt=force-unsafe-io",
                 *left_out,
                 "--quiet",
-                suite,
+                release.suite,
                 target,
                 "-",
             ],
@@ -148,7 +156,7 @@ def root_file_system(
                 "TMPDIR": str(temporary),
                 "SOURCE_DATE_EPOCH": "0",
             },
-            text_input="\n".join(_sources(suite, component)) + "\n",
+            text_input="\n".join(_sources(release)) + "\n",
         )
         shutil.rmtree(temporary)
 
@@ -165,7 +173,8 @@ def root_file_system(
     )
 
 
-def _sources(suite: str, component: str) -> list[str]:
+def _sources(release: Release) -> list[str]:
+    suite, component = release.suite, release.component
     found = package_sources(suite, component)
     if not found:
         raise UserError(

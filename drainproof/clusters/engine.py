@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -19,16 +20,19 @@ if TYPE_CHECKING:
 
 _Found = TypeVar("_Found")
 
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 _CAP_SYS_RESOURCE = 24
 _LOG_LINES = 15
 # Where a Unix socket's path ends, less one for its final zero: sun_path in sys/un.h.
 _LONGEST_SOCKET_PATH = 107
 
 
-def cgroup_name(cluster: str) -> str:
-    """Return the cgroup, below that of whoever brings it up, that a cluster's containers are in."""
-    return f"drainproof-{cluster}"
+def cgroup_name(state: Path) -> str:
+    """Return the cgroup, below that of whoever brings it up, that a cluster's containers are in.
+
+    Clusters of the same name may be up in two state folders at once.
+    """
+    return f"drainproof-{state.name}-{hashlib.sha256(bytes(state)).hexdigest()[:8]}"
 
 
 def socket_path(state: Path) -> Path:
@@ -43,12 +47,11 @@ def socket_path(state: Path) -> Path:
     return path
 
 
-def start(cluster: str, state: Path, record: Callable[[Process], None]) -> Process:
+def start(state: Path, record: Callable[[Process], None]) -> Process:
     """Start an engine and wait until it answers.
 
     Args:
-        cluster: The name of the cluster that it is for.
-        state: The folder for its data, its socket and its log.
+        state: The folder of its cluster, for its data, its socket and its log.
         record: Is told the process that all others depend on, before it does anything: even if
             this program is killed at any point, ``stop`` finds what was started.
 
@@ -63,7 +66,7 @@ def start(cluster: str, state: Path, record: Callable[[Process], None]) -> Proce
         "sh", "-c", 'read -r go && exec sh "$@" < /dev/null', "engine",
         str(script / "on-root.sh"), str(recipe.system_root().path / "root"),
         "sh", str(script / "engine.sh"),
-        str(state / "docker"), str(endpoint), cgroup_name(cluster), *_runtime_options(),
+        str(state / "docker"), str(endpoint), cgroup_name(state), *_runtime_options(),
     ]  # fmt: skip
     unshare = shutil.which("unshare") or "/usr/bin/unshare"
     reader, writer = os.pipe()
@@ -90,12 +93,12 @@ def start(cluster: str, state: Path, record: Callable[[Process], None]) -> Proce
             os.close(end)
     answered = _wait_for(lambda: _answers(endpoint) or not first.alive, 60)
     if not answered or not first.alive:
-        stop(cluster, first)
+        stop(state, first)
         raise _failed(log, "it did not come up")
     return first
 
 
-def stop(cluster: str, process: Process | None) -> list[str]:
+def stop(state: Path, process: Process | None) -> list[str]:
     """End an engine and all that it started; return what could not be removed, which is nothing.
 
     The first process of a process namespace takes all others with it, and the mounts and the
@@ -108,8 +111,8 @@ def stop(cluster: str, process: Process | None) -> list[str]:
             left.append(f"process {process.pid}")
         if parent is not None:
             _reap(parent)
-    if not _wait_for(lambda: not _remaining_cgroups(cluster), 20):
-        left += [str(path) for path in _remaining_cgroups(cluster)]
+    if not _wait_for(lambda: not _remaining_cgroups(state), 20):
+        left += [str(path) for path in _remaining_cgroups(state)]
     return left
 
 
@@ -147,10 +150,10 @@ def _answers(endpoint: Path) -> bool:
             return False
 
 
-def _remaining_cgroups(cluster: str) -> list[Path]:
+def _remaining_cgroups(state: Path) -> list[Path]:
     """Remove the cluster's cgroups, deepest first, and return those that still have processes."""
     left = []
-    for top in list(_CGROUPS.rglob(cgroup_name(cluster))):
+    for top in list(CGROUPS.rglob(cgroup_name(state))):
         for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(FileNotFoundError):
                 try:

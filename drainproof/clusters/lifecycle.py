@@ -59,7 +59,7 @@ def _create(name: str, engines: Path) -> Cluster:
     def remember(process: Process) -> None:
         replace(record, engine=process).save()
 
-    record = replace(record, engine=engine.start(name, state, remember))
+    record = replace(record, engine=engine.start(state, remember))
     built = recipe.programs().path
     kind.write_commands(record, state / "bin", built / "kind", built / "kube")
     archive = recipe.node_image().path / "image.tar"
@@ -110,7 +110,7 @@ def _remove(name: str) -> None:
         with contextlib.suppress(UserError, OSError):
             run([state / "bin" / "kind", "delete", "cluster", "--name", name])
     else:
-        left += engine.stop(name, record.engine if record else None)
+        left += engine.stop(state, record.engine if record else None)
     if state.exists() and not left:
         shutil.rmtree(state)
     if left:

@@ -32,7 +32,7 @@ def enter(netns: Path) -> None:
             failed = libc.setns(handle.fileno(), _CLONE_NEWNET) != 0
         why = os.strerror(ctypes.get_errno()) if failed else ""
     except OSError as error:
-        why = error.strerror
+        why = error.strerror or str(error)
     if why:
         raise UserError(
             f"the cluster's network namespace {netns} could not be entered: {why}",

@@ -81,8 +81,7 @@ def system_root() -> Artefact:
     return debian.root_file_system(
         "system-root",
         stated.system_packages,
-        suite=stated.suite,
-        component=stated.component,
+        debian.Release(stated.suite, stated.component),
         archive=False,
         estimate_s=70,
     )
@@ -95,8 +94,7 @@ def pod_root() -> Artefact:
     return debian.root_file_system(
         "pod-root",
         stated.pod_packages,
-        suite=stated.suite,
-        component=stated.component,
+        debian.Release(stated.suite, stated.component),
         archive=True,
         estimate_s=60,
     )

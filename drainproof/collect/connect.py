@@ -82,7 +82,7 @@ def _client(context: str, files: str) -> ApiClient:
     configuration.retries = False
     with _complaints() as complaints:
         try:
-            client: ApiClient = config.new_client_from_config(
+            client: ApiClient = config.new_client_from_config(  # type: ignore[no-untyped-call]
                 config_file=files,
                 context=context,
                 client_configuration=configuration,

@@ -1,7 +1,7 @@
 """Finds the line of a field, for what has findings only: positions must not cost the fast parse.
 
-Most manifests are plain block YAML, where indentation alone leads to a field. Where it doesn't (flow
-style, anchors, quoted keys, JSON), PyYAML's nodes do.
+Most manifests are plain block YAML, where indentation alone leads to a field. Where it doesn't
+(flow style, anchors, quoted keys, JSON), PyYAML's nodes do.
 """
 
 from __future__ import annotations

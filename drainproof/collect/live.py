@@ -170,7 +170,8 @@ def _get(client: ApiClient, path: str, query: dict[str, str]) -> tuple[int, byte
         )
     except (HTTPError, OSError) as error:
         raise UserError(
-            f"the API server at {config.host} cannot be reached: {' '.join(str(error).split())[:200]}"
+            f"the API server at {config.host} cannot be reached: "
+            f"{' '.join(str(error).split())[:200]}"
         ) from None
     return int(answer.status), bytes(answer.data)
 

@@ -1,9 +1,9 @@
 """Reads YAML as Kubernetes does, fast where YAML 1.1 and 1.2 agree, exactly where they don't.
 
-Kubernetes reads YAML 1.1 with Go's rules: ``yes`` and ``on`` are booleans, ``0644`` is octal, ``<<``
-merges, duplicate keys are an error. The fast parser follows YAML 1.2. So its answer counts only if
-nothing in the text could mean something else in 1.1; otherwise, and whenever it refuses a document,
-PyYAML's nodes are read by Go's rules. That also gives errors their line.
+Kubernetes reads YAML 1.1 with Go's rules: ``yes`` and ``on`` are booleans, ``0644`` is octal,
+``<<`` merges, duplicate keys are an error. The fast parser follows YAML 1.2. So its answer counts
+only if nothing in the text could mean something else in 1.1; otherwise, and whenever it refuses a
+document, PyYAML's nodes are read by Go's rules. That also gives errors their line.
 """
 
 from __future__ import annotations
@@ -32,9 +32,13 @@ _END_MARKER = re.compile(r"^\.\.\.", re.MULTILINE)
 _TOO_DEEP = re.compile(r"(?:[-?:][ \t]+){150}|(?:[\[{][ \t]*){150}")
 _PLACE = re.compile(r"at line (\d+)|line (\d+), column")
 
-_TRUE = frozenset({"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
-_FALSE = frozenset({"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("n", "N", "no", "No", "NO", "false", "False", "FALSE"), False),
+    **dict.fromkeys(("on", "On", "ON"), True),
+    **dict.fromkeys(("off", "Off", "OFF"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+}
 _INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|[1-9][0-9_]*|0)")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
@@ -54,7 +58,7 @@ class YamlError(ValueError):
 
 
 def documents(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each document begins and ends, in characters, split at ``---`` as kubectl does."""
+    """Yield where each document begins and ends, in characters; ``---`` splits, as in kubectl."""
     start = 0
     for separator in _SEPARATOR.finditer(text):
         yield start, separator.start()
@@ -63,7 +67,7 @@ def documents(text: str) -> Iterator[tuple[int, int]]:
 
 
 def plain(text: str) -> bool:
-    """Tell whether YAML 1.1 and 1.2 agree on everything in a text, so that the fast parser counts."""
+    """Tell whether YAML 1.1 and 1.2 agree on all of a text, so that the fast parser counts."""
     return (
         "<<" not in text
         and "{{" not in text  # a Helm template: to the fast parser, a mapping with a mapping as key
@@ -201,12 +205,8 @@ def _scalar(node: Any) -> object:  # noqa: ANN401 - PyYAML's node
     written: str = node.value
     if node.style or node.tag == "tag:yaml.org,2002:binary":
         return written
-    if written in _TRUE:
-        return True
-    if written in _FALSE:
-        return False
-    if written in _NULL:
-        return None
+    if written in _WORDS:
+        return _WORDS[written]
     if len(written) < 400:  # noqa: PLR2004 - longer digits are no number that Go reads
         if _INTEGER.fullmatch(written):
             return _integer(written.replace("_", ""))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from drainproof.streams.history import Record
     from drainproof.streams.settings import Load
 
+VARIABLE = "DRAINPROOF_LOAD"
+"""Where the client looks for its settings."""
 _START_S = 180.0
 """How long the Job's pod may take to run: a pull of its image over a slow line."""
 _SCHEDULE_S = 15.0
@@ -110,10 +112,9 @@ class LoadJob:
         Raises:
             UserError: The Job's pod can't be made, scheduled or started.
         """
-        for kind, body in (("ConfigMap", self._config_map()), ("Job", self._job())):
-            self._journal.plan(Change(undo="delete", kind=kind, name=self.name))
-            self._asked = time.time()
-            self._api.create(kind, self._namespace, body)
+        self._journal.plan(Change(undo="delete", kind="Job", name=self.name))
+        self._asked = time.time()
+        self._api.create("Job", self._namespace, self._job())
         pod = self._running_pod()
         threading.Thread(target=self._follow, args=(pod,), daemon=True).start()
 
@@ -132,21 +133,13 @@ class LoadJob:
         """Return what the client printed last that was no record."""
         return "\n".join(self._words)
 
-    def _config_map(self) -> Object:
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": self.name, "labels": {**MANAGED, RUN_LABEL: self._run}},
-            "data": {"load.json": orjson.dumps(asdict(self._load)).decode()},
-        }
-
     def _job(self) -> Object:
         labels = {**MANAGED, RUN_LABEL: self._run}
         container = {
             "name": "client",
             "image": self._runner.image,
             "imagePullPolicy": "IfNotPresent",
-            "command": ["python", "-m", "drainproof.streams", "--config", "/load/load.json"],
+            "env": [{"name": VARIABLE, "value": _settings(self._load)}],
             "resources": {
                 "requests": {"cpu": self._runner.cpu, "memory": self._runner.memory},
             },
@@ -155,7 +148,6 @@ class LoadJob:
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             },
-            "volumeMounts": [{"name": "load", "mountPath": "/load", "readOnly": True}],
         }
         return {
             "apiVersion": "batch/v1",
@@ -178,7 +170,6 @@ class LoadJob:
                             "seccompProfile": {"type": "RuntimeDefault"},
                         },
                         "containers": [container],
-                        "volumes": [{"name": "load", "configMap": {"name": self.name}}],
                     },
                 },
             },
@@ -292,6 +283,10 @@ class LoadJob:
         except ApiError:
             return True
         return found is not None and "terminated" not in _container(found)
+
+
+def _settings(load: Load) -> str:
+    return orjson.dumps(asdict(load) | {"headers": dict(load.headers)}).decode()
 
 
 def _container(pod: Object) -> Object:

@@ -9,7 +9,7 @@ from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from drainproof.judge.profiles import Profile
     from drainproof.judge.registry import Check
@@ -17,15 +17,7 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Problem, Snapshot
     from drainproof.model.workload import Workload
 
-ARGUMENTS: dict[str, Callable[[Snapshot, Workload, Profile], Any]] = {
-    "workload": lambda snapshot, workload, profile: workload,
-    "engine": lambda snapshot, workload, profile: workload.engine,
-    "container": lambda snapshot, workload, profile: workload.container,
-    "scalers": lambda snapshot, workload, profile: snapshot.scalers_for(workload),
-    "services": lambda snapshot, workload, profile: snapshot.services_for(workload),
-    "snapshot": lambda snapshot, workload, profile: snapshot,
-    "profile": lambda snapshot, workload, profile: profile,
-}
+ARGUMENTS = ("workload", "engine", "container", "scalers", "services", "snapshot", "profile")
 """What a check can ask for by the names of its arguments. A subject always has an engine."""
 
 
@@ -66,7 +58,7 @@ class AuditResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command line returns: 2 if something could not be read, or nothing was judged."""
+        """What the command line returns; 2 if a part can't be read, or nothing was judged."""
         if self.problems:
             return ExitCode.ERROR
         return exit_code(outcome.verdict for outcome in self.outcomes)
@@ -86,21 +78,34 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
                 f"{item.file}: the check asks for {', '.join(unknown)}",
                 hint=f"There are: {', '.join(ARGUMENTS)}.",
             )
-    outcomes = tuple(
-        judge(item, snapshot, workload, profile)
-        for workload in snapshot.workloads
-        for item in checks
-        if not item.applies_to or workload.kind in item.applies_to
-    )
-    return AuditResult(outcomes, profile.name, snapshot)
+    outcomes: list[Outcome] = []
+    for workload in snapshot.workloads:
+        offered = offers(snapshot, workload, profile)
+        outcomes += [
+            judge(item, workload, offered)
+            for item in checks
+            if not item.applies_to or workload.kind in item.applies_to
+        ]
+    return AuditResult(tuple(outcomes), profile.name, snapshot)
 
 
-def judge(check: Check, snapshot: Snapshot, workload: Workload, profile: Profile) -> Outcome:
+def offers(snapshot: Snapshot, workload: Workload, profile: Profile) -> dict[str, Any]:
+    """Return what checks on a subject can ask for, by the names in :data:`ARGUMENTS`."""
+    return {
+        "workload": workload,
+        "engine": workload.engine,
+        "container": workload.container,
+        "scalers": snapshot.scalers_for(workload),
+        "services": snapshot.services_for(workload),
+        "snapshot": snapshot,
+        "profile": profile,
+    }
+
+
+def judge(check: Check, workload: Workload, offered: dict[str, Any]) -> Outcome:
     """Run one check on one subject. A check that breaks down is inconclusive, never a pass."""
     try:
-        yielded = list(
-            check.rule(*[ARGUMENTS[name](snapshot, workload, profile) for name in check.arguments])
-        )
+        yielded = list(check.rule(*[offered[name] for name in check.arguments]))
     except Exception as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
         said = f"the check itself broke down: {type(error).__name__}: {error}"
         yielded = [workload.inconclusive("", said)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,13 +13,17 @@ from drainproof.errors import UserError
 from drainproof.judge import audit as auditing
 from drainproof.judge import registry
 from drainproof.judge.profiles import PROFILES, profile
-from drainproof.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from drainproof.model.snapshot import Snapshot
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--context", help="Audit a live cluster: the name of a kubeconfig context.")
-@click.option("-n", "--namespace", "namespaces", multiple=True, help="Namespace of the live cluster.")
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, help="Namespace of the live cluster."
+)
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces of the live cluster.")
 @click.option(
     "--profile",

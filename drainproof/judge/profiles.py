@@ -64,6 +64,4 @@ def profile(name: str) -> Profile:
     try:
         return PROFILES[name]
     except KeyError:
-        raise UserError(
-            f"expected a profile ({', '.join(PROFILES)}), found {name!r}"
-        ) from None
+        raise UserError(f"expected a profile ({', '.join(PROFILES)}), found {name!r}") from None

@@ -10,7 +10,6 @@ import importlib.util
 import re
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from drainproof.content import content
@@ -19,6 +18,7 @@ from drainproof.judge.verdict import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from drainproof.model.finding import Finding
 
@@ -47,7 +47,7 @@ class Check:
     """``manifest``, ``live`` or ``chaos``."""
     rule: Callable[..., Iterator[Finding]]
     arguments: tuple[str, ...]
-    """What the rule asks for: ``workload``, ``engine``, ``container``, ``scalers``, ``profile`` …"""
+    """What the rule asks for, by name: ``workload``, ``engine``, ``scalers``, ``profile`` …"""
     applies_to: frozenset[str]
     """Kinds of workload that it looks at; empty is all of them."""
     file: Path
@@ -57,6 +57,12 @@ class Check:
     def title(self) -> str:
         """The first line of its documentation."""
         return self.doc.strip().partition("\n")[0]
+
+    @property
+    def fix(self) -> str:
+        """The first sentence of what to do, on one line, without markup."""
+        said = " ".join(self.section("Fix").split()).replace("``", "")
+        return re.split(r"(?<=\.)\s", said, maxsplit=1)[0]
 
     def section(self, name: str) -> str:
         """Return a part of its documentation (``Why``, ``Fix`` …), dedented; empty if missing."""
@@ -68,7 +74,7 @@ class Check:
         for line in lines:
             if line and not line.startswith(" "):
                 break
-            kept.append(line[4:] if line.startswith("    ") else line)
+            kept.append(line.removeprefix("    "))
         return "\n".join(kept).strip()
 
 
@@ -106,7 +112,7 @@ def check(
     """Mark a function as a check.
 
     Args:
-        check_id: Stable id, two letters or more and three digits; never used again for another rule.
+        check_id: Stable id, letters and three digits; never used again for another rule.
         severity: Severity of its findings, unless a finding has its own.
         kinds: Kinds of workload that it applies to; all of them by default.
     """
@@ -158,9 +164,7 @@ def _in_folder(folder: Path, kind: str) -> list[Check]:
     if not named:  # a flat folder, or checks/manifest itself
         own_kind = folder.name if folder.name in KINDS else "manifest"
         return _in_kind(folder, own_kind) if kind in {"", own_kind} else []
-    return [
-        item for name in named if kind in {"", name} for item in _in_kind(folder / name, name)
-    ]
+    return [item for name in named if kind in {"", name} for item in _in_kind(folder / name, name)]
 
 
 def _in_kind(folder: Path, kind: str) -> list[Check]:

@@ -111,6 +111,7 @@ class StreamVerdict:
     events: int
     """Events with data, ``[DONE]`` not counted. Not a count of tokens."""
     due: float
+    """0 where even this was lost, with the whole record."""
     sent: float | None
     answered: float | None
     first_token: float | None
@@ -363,7 +364,7 @@ def judge_streams(records: Iterable[Record]) -> Iterator[StreamVerdict]:
             claimed += record.recorded
     for sent in open_.values():
         yield _unaccounted(sent, parts.pop(sent.id, ()), "sent, and its end was never recorded")
-    lost = claimed - seen - len(open_)
+    lost = max(claimed - seen - len(open_), len(parts))
     if lost > 0:
         nobody = Sent(id="?", due=0.0, sent=0.0)
         yield _unaccounted(nobody, (), f"the records of {lost} streams are missing")

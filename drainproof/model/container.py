@@ -36,7 +36,7 @@ class Probe:
 
     @property
     def patience_s(self) -> int:
-        """Seconds of failing probes, ``failureThreshold × periodSeconds``, until it acts."""
+        """Seconds of failing probes, ``failureThreshold x periodSeconds``, until it acts."""
         return self.failure_threshold * self.period_s
 
     @property
@@ -98,7 +98,9 @@ def read(raw: Raw, path: str) -> Container:
         env=env,
         env_names=env_names,
         ports=ports,
-        memory_limit=None if memory is None else quantity(memory, f"{path}.resources.limits.memory"),
+        memory_limit=None
+        if memory is None
+        else quantity(memory, f"{path}.resources.limits.memory"),
         gpus=sum(
             int(quantity(count, shape.join(f"{path}.resources.limits", name)))
             for name, count in limits.items()
@@ -159,7 +161,9 @@ def _probe(raw: Raw, key: str, path: str, ports: Mapping[str, int]) -> Probe | N
         form=form,
         url_path=shape.text(action, "path", f"{path}.{form}", "/") if form == "httpGet" else "",
         port=port,
-        command=" ".join(shape.strings(action, "command", f"{path}.{form}")) if form == "exec" else "",
+        command=" ".join(shape.strings(action, "command", f"{path}.{form}"))
+        if form == "exec"
+        else "",
         initial_delay_s=shape.integer(probe, "initialDelaySeconds", path, 0),
         # Kubernetes' own defaults; an explicit 0 counts as absent there
         period_s=shape.integer(probe, "periodSeconds", path, 10) or 10,

@@ -52,7 +52,7 @@ class Engine:
     flags_known: bool
     """Whether the manifest shows all flags: no wrapper script, no config file."""
     prestop_s: float | None
-    """Seconds that the preStop hook surely delays SIGTERM; 0.0 if none; None if it can't be told."""
+    """Seconds that the preStop hook surely delays SIGTERM; 0.0 if none; None if not to be told."""
     prestop_drains: bool
     """Whether the preStop hook waits until no request is running."""
     drain_s: float | None
@@ -75,7 +75,11 @@ class Engine:
     @property
     def label(self) -> str:
         """Name and version as people write it: ``vLLM 0.32.0``."""
-        return f"{self.title} {self.version_text}" if self.version else f"{self.title} (version unknown)"
+        return (
+            f"{self.title} {self.version_text}"
+            if self.version
+            else f"{self.title} (version unknown)"
+        )
 
     def metric_names(self, meaning: str) -> tuple[str, ...]:
         """Return the names of the metrics with a meaning that this version exports."""
@@ -89,7 +93,8 @@ class Engine:
 def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | None:
     """Return the engine that a container runs; None if it runs none that is known.
 
-    Command, arguments and image are looked at together: most real images come from forks and mirrors.
+    Command, arguments and image are looked at together: most real images come from forks and
+    mirrors.
     """
     words, scripted = _command_line(container)
     facts, sure = _facts(container, words, annotations)
@@ -162,7 +167,10 @@ def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
     found = shell.commands(script, container.env)
     for command in found:
         line = " ".join(command.words)
-        if any(facts.starts.search(line) for facts in engines.ENGINES) and command.program != "echo":
+        if (
+            any(facts.starts.search(line) for facts in engines.ENGINES)
+            and command.program != "echo"
+        ):
             return command.words, True
     return tuple(word for command in found for word in command.words), True
 

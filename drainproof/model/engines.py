@@ -22,7 +22,7 @@ class Drain:
 
     since: Version
     default_s: float | None
-    """Seconds that it drains without being told to: 0 aborts, infinity has no bound, None unknown."""
+    """Seconds that it drains by itself: 0 aborts, infinity has no bound, None is unknown."""
     flag: str = ""
     """The flag that sets the seconds."""
     env: str = ""
@@ -145,7 +145,9 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="tgi",
         title="Text Generation Inference",
         image=re.compile(r"text-generation-inference|(?:^|[-_/])tgi(?:$|[-_])"),
-        starts=_starts(r"text-generation-launcher", r"text-generation-router", r"tgi-entrypoint\.sh"),
+        starts=_starts(
+            r"text-generation-launcher", r"text-generation-router", r"tgi-entrypoint\.sh"
+        ),
         signature=frozenset(
             {
                 "--max-total-tokens",
@@ -169,7 +171,9 @@ ENGINES: tuple[EngineFacts, ...] = (
         parallel_env="NUM_SHARD",
         parallel_default_all=True,
         drains=(
-            Drain(since=(), default_s=90.0, source="huggingface/text-generation-inference issue 2035"),
+            Drain(
+                since=(), default_s=90.0, source="huggingface/text-generation-inference issue 2035"
+            ),
             Drain(
                 since=(3, 2, 2),
                 default_s=90.0,

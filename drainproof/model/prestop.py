@@ -21,7 +21,9 @@ _LOOP = re.compile(r"\b(?:while|until|for)\b")
 _IN_FLIGHT = re.compile(
     r"num_requests_running|requests_running|num_running_reqs|tgi_batch_current_size|/metrics\b"
 )
-_HARMLESS = frozenset({"echo", "true", ":", "date", "printf", "touch", "sleep", "set", "export", "trap"})
+_HARMLESS = frozenset(
+    {"echo", "true", ":", "date", "printf", "touch", "sleep", "set", "export", "trap"}
+)
 """Programs that end at once and don't fail, so that what follows ``&&`` surely runs."""
 
 
@@ -36,7 +38,7 @@ class PreStop:
     delay_s: float | None
     """Seconds that it surely keeps SIGTERM away; None if that can't be told."""
     drains: bool
-    """Whether it polls the engine's metrics in a loop, so that SIGTERM finds no stream in flight."""
+    """Whether it polls the engine's metrics in a loop, so that SIGTERM finds nothing in flight."""
     broken: str
     """Why it fails at once, so that SIGTERM is not delayed; empty if it works."""
 

@@ -104,7 +104,9 @@ def _keda_triggers(spec: Raw) -> tuple[Trigger, ...]:
         query = metadata.get("query", "")
         if query:
             found.append(
-                Trigger(f"{path}.metadata.query", kind, metric_names(query), " ".join(query.split()))
+                Trigger(
+                    f"{path}.metadata.query", kind, metric_names(query), " ".join(query.split())
+                )
             )
             continue
         name = next(

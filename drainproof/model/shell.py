@@ -31,7 +31,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _PIECE = re.compile(
-    r"""'(?P<single>[^']*)' | "(?P<double>(?:[^"\\]|\\.)*)" | \\(?P<escaped>.) | (?P<bare>[^'"\\]+)""",
+    r"""
+      '(?P<single>[^']*)' | "(?P<double>(?:[^"\\]|\\.)*)" | \\(?P<escaped>.) | (?P<bare>[^'"\\]+)
+    """,
     re.VERBOSE | re.DOTALL,
 )
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}$]*))?\}|(\w+))")
@@ -40,7 +42,9 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 
 _OPENERS = frozenset({"if", "while", "until", "for", "case", "select"})
 _CLOSERS = frozenset({"fi", "done", "esac"})
-_JOINERS = frozenset({"then", "do", "else", "elif", "!", "{", "}", "exec", "command", "time", "nohup"})
+_JOINERS = frozenset(
+    {"then", "do", "else", "elif", "!", "{", "}", "exec", "command", "time", "nohup"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,56 +110,68 @@ def commands(script: str, env: Mapping[str, str] | None = None) -> tuple[Command
 
 @lru_cache(maxsize=512)
 def _commands(script: str, known: tuple[tuple[str, str], ...]) -> tuple[Command, ...]:
-    env = dict(known)
-    found: list[Command] = []
-    words: list[str] = []
-    operator = ""
-    depth = 0
-
-    def close(after: str) -> None:
-        nonlocal words, operator, depth
-        while words:
-            first = words[0]
-            if first in _OPENERS:
-                depth += 1
-                words = [] if first in {"for", "case", "select"} else words[1:]
-            elif first in _CLOSERS:
-                depth = max(0, depth - 1)
-                words = words[1:]
-            elif first in _JOINERS:
-                words = words[1:]
-            elif _ASSIGNMENT.match(first):
-                name, _, value = first.partition("=")
-                if depth == 0:
-                    env[name] = value
-                words = words[1:]
-            else:
-                break
-        if words:
-            found.append(Command(tuple(words), operator, depth, after == "&"))
-        words = []
-        operator = ";" if after in {"\n", "&", "(", ")", ";;"} else after
-
+    reader = _Reader(dict(known))
     at = 0
-    skip_word = False
     while at < len(script):
         token = _TOKEN.match(script, at)
         if token is None:
-            at += 1
+            at += 1  # a quote that is never closed
             continue
         at = token.end()
-        if token.lastgroup == "word":
-            if skip_word:
-                skip_word = False
-            else:
-                words.append(_unquote(token[0], env))
-        elif token.lastgroup == "redirect":
-            skip_word = "&" not in token[0] or token[0].lstrip("0123456789").startswith("&")
-        elif token.lastgroup == "operator":
-            skip_word = False
-            close(token[0])
-    close("")
-    return tuple(found)
+        reader.take(token.lastgroup or "", token[0])
+    reader.close("")
+    return tuple(reader.found)
+
+
+class _Reader:
+    def __init__(self, env: dict[str, str]) -> None:
+        self.env = env
+        self.found: list[Command] = []
+        self.words: list[str] = []
+        self.operator = ""
+        self.depth = 0
+        self.skip = False
+        """Whether the next word is the target of a redirection."""
+
+    def take(self, kind: str, token: str) -> None:
+        if kind == "word":
+            if not self.skip:
+                self.words.append(_unquote(token, self.env))
+            self.skip = False
+        elif kind == "redirect":
+            self.skip = not re.search(r"[<>]&", token)  # 2>&1 has its target in it
+        elif kind == "operator":
+            self.close(token)
+
+    def close(self, after: str) -> None:
+        """End the command that is being read; ``after`` is the operator behind it."""
+        self.skip = False
+        while self.words and self._keyword(self.words[0]):
+            pass
+        if self.words:
+            words = tuple(self.words)
+            self.found.append(Command(words, self.operator, self.depth, after == "&"))
+        self.words = []
+        self.operator = ";" if after in {"\n", "&", "(", ")", ";;"} else after
+
+    def _keyword(self, first: str) -> bool:
+        """Take a keyword or an assignment off the command; return whether there was one."""
+        if first in _OPENERS:
+            self.depth += 1
+            self.words = [] if first in {"for", "case", "select"} else self.words[1:]
+        elif first in _CLOSERS:
+            self.depth = max(0, self.depth - 1)
+            self.words = self.words[1:]
+        elif first in _JOINERS:
+            self.words = self.words[1:]
+        elif _ASSIGNMENT.match(first):
+            name, _, value = first.partition("=")
+            if self.depth == 0:
+                self.env[name] = value
+            self.words = self.words[1:]
+        else:
+            return False
+        return True
 
 
 def _unquote(word: str, env: Mapping[str, str]) -> str:

@@ -143,9 +143,7 @@ def _pods(obj: Raw, facts: Kind) -> Raw:
 def _containers(spec: Raw, path: str) -> tuple[Container, ...]:
     found = shape.mappings(spec, "containers", path)
     if not found:
-        raise shape.ShapeError(
-            f"{path}.containers", "a list of containers", spec.get("containers")
-        )
+        raise shape.ShapeError(f"{path}.containers", "a list of containers", spec.get("containers"))
     return tuple(
         containers.read(raw, f"{path}.containers[{index}]") for index, raw in enumerate(found)
     )
@@ -163,7 +161,11 @@ def _shared_memory(spec: Raw, path: str, container: Container) -> SharedMemory:
     name = container.mounts.get("/dev/shm")  # noqa: S108 - the mount point is what is asked about
     if name is None:
         return SharedMemory(
-            f"{container.path}.volumeMounts", mounted=False, in_memory=False, size=None, of_host=of_host
+            f"{container.path}.volumeMounts",
+            mounted=False,
+            in_memory=False,
+            size=None,
+            of_host=of_host,
         )
     for index, volume in enumerate(shape.mappings(spec, "volumes", path)):
         if volume.get("name") != name:

@@ -69,9 +69,7 @@ def _title(console: Console, verdict: ChaosVerdict) -> None:
         f"service/{target.get('service', '?')}"
     )
     console.print()
-    console.print(
-        verdict.verdict.value.upper(), style=f"bold {_COLOURS.get(verdict.verdict, '')}"
-    )
+    console.print(verdict.verdict.value.upper(), style=f"bold {_COLOURS.get(verdict.verdict, '')}")
     for reason in verdict.reasons:
         console.print(f"  {reason}")
     if verdict.verdict is Verdict.PASS:

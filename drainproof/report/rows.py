@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from drainproof.collect.lines import Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drainproof.judge.audit import AuditResult, Outcome
-    from drainproof.model.finding import Finding
+    from drainproof.model.finding import Finding, Origin
+    from drainproof.model.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,19 @@ class Rows:
     """Message with its place, and hint, of each part of the input that can't be read."""
 
 
+def lines_of(findings: Iterable[Finding], snapshot: Snapshot) -> dict[tuple[Origin, str], int]:
+    """Return the line of each finding in a file, by its origin and path."""
+    places = ((item.origin, item.path) for item in findings if item.origin is not None)
+    return Lines(snapshot.texts).find(places)
+
+
 def rows(result: AuditResult) -> Rows:
     """Return a result's findings in the order of its outcomes, with the lines they are at."""
     found = [(outcome, item) for outcome in result.outcomes for item in outcome.findings]
     assumed = [(outcome, item) for outcome in result.outcomes for item in outcome.assumptions]
-    places = [
-        (item.origin, item.path) for _, item in (*found, *assumed) if item.origin is not None
-    ]
+    places = [(item.origin, item.path) for _, item in (*found, *assumed) if item.origin is not None]
     places += [
-        (problem.origin, problem.path)
-        for problem in result.problems
-        if problem.origin is not None
+        (problem.origin, problem.path) for problem in result.problems if problem.origin is not None
     ]
     lines = Lines(result.snapshot.texts).find(places)
 

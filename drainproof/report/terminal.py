@@ -1,4 +1,4 @@
-"""Writes an audit for people: grouped by workload, with tallies, and what to do about each finding."""
+"""Writes an audit for people: grouped by workload, with tallies and what to do about findings."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from drainproof.report.rows import Row, Rows
 
 WIDTH = 100
+INDENT = 6
 _STYLES = {"red": "31", "yellow": "33", "green": "32", "magenta": "35", "bold": "1", "dim": "2"}
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BIDIRECTIONAL = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -64,16 +65,14 @@ class _Report:
     def _workload(self, outcomes: list[Outcome], rows: dict[int, Row]) -> Iterator[str]:
         subject = outcomes[0].subject
         yield self._heading(subject, outcomes)
-        fixes: dict[str, str] = {}
         for outcome in outcomes:
             for item in outcome.findings:
                 yield from self._finding(rows[id(item)])
             for item in outcome.assumptions:
-                yield f"  {self._paint('assumed', 'dim')}  {outcome.check.slug}: {printable(item.message)}"
+                said = f"{outcome.check.slug}: {printable(item.message)}"
+                yield f"  {self._paint('assumed', 'dim')}  {said}"
             if outcome.findings:
-                fixes[outcome.check.slug] = f"drainproof rules {outcome.check.slug}"
-        if fixes:
-            yield f"  {self._paint('fix', 'bold')}  drainproof rules {' | '.join(fixes)}"
+                yield from _wrapped("fix: " + outcome.check.fix)
         yield ""
 
     def _heading(self, subject: Workload, outcomes: list[Outcome]) -> str:
@@ -83,18 +82,19 @@ class _Report:
         about = [engine.label if engine else "", f"{passed} of {len(outcomes)} checks pass"]
         name = self._paint(printable(subject.ref), "bold")
         details = ", ".join(part for part in about if part)
-        return f"{name}  {printable(details)}" + (f"  {self._paint(printable(where), 'dim')}" if where else "")
+        return f"{name}  {printable(details)}" + (
+            f"  {self._paint(printable(where), 'dim')}" if where else ""
+        )
 
     def _finding(self, row: Row) -> Iterator[str]:
         item, check = row.finding, row.outcome.check
         word, style = _word(row)
-        label = self._paint(f"{word:<7}", style)
+        label = self._paint(word, style)
         slug = self._paint(check.slug, "bold")
         yield f"  {label}  {slug} {check.id}  {self._paint(printable(row.place), 'dim')}"
         if item.path:
-            yield f"           {self._paint(printable(item.path), 'dim')}"
-        for line in textwrap.wrap(printable(item.message), WIDTH - 11):
-            yield f"           {line}"
+            yield " " * INDENT + self._paint(printable(item.path), "dim")
+        yield from _wrapped(printable(item.message))
 
     def _tally(self) -> str:
         result = self.result
@@ -108,11 +108,15 @@ class _Report:
         if unsure:
             parts.append(self._paint(f"{unsure} inconclusive", "magenta"))
         if self.rows.problems:
-            parts.append(self._paint(f"{_plural(len(self.rows.problems), 'input')} unreadable", "red"))
+            parts.append(
+                self._paint(f"{_plural(len(self.rows.problems), 'input')} unreadable", "red")
+            )
         said = ", ".join(parts) or self._paint("no findings", "green")
         snapshot = result.snapshot
         looked = _plural(len(snapshot.workloads), "LLM workload")
-        others = f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
+        others = (
+            f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
+        )
         files = f" in {_plural(snapshot.files, 'file')}" if snapshot.files else ""
         source = f" in {snapshot.source}" if snapshot.source else ""
         return f"{said}. {looked}{files}{source}{others}; profile {result.profile}."
@@ -121,9 +125,14 @@ class _Report:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
 
 
+def _wrapped(text: str) -> Iterator[str]:
+    for line in textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False):
+        yield " " * INDENT + line
+
+
 def _word(row: Row) -> tuple[str, str]:
     if row.finding.verdict is Verdict.INCONCLUSIVE:
-        return "unsure", "magenta"
+        return "inconclusive", "magenta"
     if row.finding.severity is Severity.WARNING:
         return "warning", "yellow"
     return "error", "red"

@@ -335,6 +335,11 @@ def test_a_stream_of_which_every_record_is_lost_shows_in_the_client_own_count() 
     assert outcomes == [Outcome.COMPLETE, Outcome.UNACCOUNTED]
 
 
+def test_parts_of_a_stream_that_nothing_else_is_known_of_are_unaccounted() -> None:
+    outcomes = [verdict.outcome for verdict in judge_streams(parts_of(recorded(WHOLE), 600)[:1])]
+    assert outcomes == [Outcome.UNACCOUNTED]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -18,6 +18,7 @@ from drainproof.streams.settings import Load
 from tests.streams.bodies import SSE
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 Script = Callable[["Peer"], Awaitable[None]]
@@ -60,7 +61,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[int]:
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve on a free port of loopback; a connection ends, in order, when its script returns."""
 
     talks: set[asyncio.Task[None]] = set()
@@ -75,7 +76,7 @@ async def serving(script: Script) -> AsyncIterator[int]:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

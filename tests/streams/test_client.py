@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -15,8 +16,17 @@ from drainproof.judge.clients import judge_client
 from drainproof.judge.streams import Outcome, judge_streams
 from drainproof.streams import history
 from drainproof.streams.arrivals import due_times
-from drainproof.streams.client import Exchange, StreamClient
-from drainproof.streams.history import Client, ClientDone, Clock, Part, Sent, Stream, Withheld
+from drainproof.streams.client import PART_AGE_NS, Exchange, StreamClient
+from drainproof.streams.history import (
+    Client,
+    ClientDone,
+    Clock,
+    Ending,
+    Part,
+    Sent,
+    Stream,
+    Withheld,
+)
 from drainproof.streams.recorder import Recorder
 from tests.streams.bodies import SSE, answer
 from tests.streams.raw import Peer, Script, play, settings
@@ -212,6 +222,28 @@ def test_a_long_stream_is_recorded_in_parts_whose_lines_logs_do_not_split() -> N
         True,
         True,
     )
+
+
+def test_what_came_is_recorded_after_seconds_even_if_it_is_little() -> None:
+    made, kept = exchange(5)
+    made.data_received(wire(answer(), 1000)[:-100])
+    made.look(monotonic_ns() + PART_AGE_NS)
+    assert len(of(Part, kept.records)) == 1
+
+
+def test_what_came_just_now_waits_for_more() -> None:
+    made, kept = exchange(5)
+    made.data_received(wire(answer(), 1000)[:-100])
+    made.look(monotonic_ns())
+    assert of(Part, kept.records) == []
+
+
+def test_an_interim_answer_is_not_the_answer() -> None:
+    made, kept = exchange(5)
+    made.data_received(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+    made.connection_lost(None)
+    (stream,) = of(Stream, kept.records)
+    assert (stream.ending, stream.status) == (Ending.EOF, None)
 
 
 def test_records_that_can_not_be_written_end_the_run_with_words(tmp_path: Path) -> None:

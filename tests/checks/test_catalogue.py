@@ -1,0 +1,116 @@
+"""The catalogue as a whole: every check is documented, and shown to pass and to fail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from drainproof.collect import files
+from drainproof.content import content
+from drainproof.judge import audit, registry
+from drainproof.judge.profiles import PROFILES
+from drainproof.judge.registry import SECTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drainproof.judge.registry import Check
+
+FIXTURES = content("fixtures") / "manifests"
+CHECKS = registry.load(kind="manifest").checks
+FIRST_RULES = {
+    "grace-period",
+    "engine-drains",
+    "prestop-delay",
+    "rolling-update",
+    "shared-memory",
+    "readiness-probe",
+    "startup-budget",
+    "liveness-after-load",
+    "scaling-signal",
+    "has-scaler",
+}
+FAILS = "# Fails: "
+
+each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.slug)
+
+
+def fixtures(kind: str) -> list[Path]:
+    return sorted(FIXTURES.glob(f"*/{kind}-*.yaml"))
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def judged(path: Path) -> audit.AuditResult:
+    return audit.run(files.read([path]), PROFILES["production"], CHECKS)
+
+
+def test_the_first_rules_are_there_under_the_slugs_that_waivers_will_name() -> None:
+    assert {check.slug for check in CHECKS} >= FIRST_RULES
+
+
+def test_ids_are_unique() -> None:
+    taken = Counter(check.id for check in registry.load().checks)
+    assert [name for name, count in taken.items() if count > 1] == []
+
+
+@each_check
+def test_a_check_documents_every_section(check: Check) -> None:
+    assert [name for name in SECTIONS if not check.section(name)] == []
+
+
+@each_check
+def test_a_check_has_a_title_that_is_one_sentence(check: Check) -> None:
+    assert check.title.endswith(".")
+    assert len(check.title) <= 80
+
+
+@each_check
+def test_the_first_sentence_of_the_fix_says_what_to_do_by_itself(check: Check) -> None:
+    assert check.fix.endswith(".")
+    assert not check.fix.rstrip(".").endswith(":")
+    assert len(check.fix) <= 180
+
+
+@each_check
+def test_a_check_asks_only_for_what_the_audit_offers(check: Check) -> None:
+    assert set(check.arguments) <= set(audit.ARGUMENTS)
+
+
+@each_check
+def test_a_check_has_manifests_that_pass_and_that_fail(check: Check) -> None:
+    folder = FIXTURES / check.slug
+    assert list(folder.glob("good-*.yaml")) != []
+    assert list(folder.glob("bad-*.yaml")) != []
+
+
+def test_no_fixture_is_left_of_a_check_that_is_gone() -> None:
+    folders = {path.name for path in FIXTURES.iterdir() if path.is_dir()}
+    assert folders - {check.slug for check in CHECKS} - {"module"} == set()
+
+
+@pytest.mark.parametrize("path", fixtures("good"), ids=named)
+def test_a_good_manifest_has_no_finding_of_any_check_but_a_missing_scaler(path: Path) -> None:
+    result = judged(path)
+    assert path.parent.name in {outcome.check.slug for outcome in result.outcomes} or (
+        result.outcomes and path.stem == "good-job-needs-none"
+    )
+    assert result.problems == ()
+    found = {(outcome.check.slug, item.message) for outcome, item in result.findings}
+    assert found == set()
+
+
+@pytest.mark.parametrize("path", fixtures("bad"), ids=named)
+def test_a_bad_manifest_fails_by_its_own_check_alone_and_for_its_reason(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    assert first.startswith(FAILS)
+    reason = first.removeprefix(FAILS)
+    result = judged(path)
+    assert result.problems == ()
+    found = [(outcome.check.slug, outcome.verdict) for outcome, _ in result.findings]
+    assert set(found) == {(path.parent.name, "fail")}
+    assert any(reason in item.message for _, item in result.findings)
