@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 class Progress(Protocol):
@@ -18,16 +19,8 @@ class Progress(Protocol):
     def line(self, text: str) -> None:
         """Say one thing."""
 
-    def step(self, name: str, estimate_s: float | None = None) -> Step:
+    def step(self, name: str, estimate_s: float | None = None) -> AbstractContextManager[None]:
         """Return a context manager around one piece of work expected to take ``estimate_s``."""
-
-
-class Step(Protocol):
-    """One piece of work under way."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *exc: object) -> None: ...
 
 
 def duration(seconds: float) -> str:

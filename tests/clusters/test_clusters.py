@@ -82,13 +82,8 @@ def test_down_removes_what_a_killed_up_left() -> None:
     """Its engine is gone, its folder and an empty cgroup are not."""
     process = Process(os.getpid(), started=1, boot="")
     Record("mine", process, "unix:///run/d.sock", "drainproof/node:1").save()
-    cgroup = (
-        engine.CGROUPS
-        / "memory"
-        / "session"
-        / engine.cgroup_name(state_folder("mine"))
-        / "kubelet"
-    )  # noqa: SLF001 - set by the fixture
+    session = engine.CGROUPS / "memory" / "session"
+    cgroup = session / engine.cgroup_name(state_folder("mine")) / "kubelet"
     cgroup.mkdir(parents=True)
     assert clusters.down("mine", progress=NoProgress()) is True
     assert not state_folder("mine").exists()
