@@ -7,6 +7,7 @@ collected.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,13 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; one whose name another plugin has is called ``--drainproof-…``."""
+    from drainproof.faults.pytest_chaos import OPTIONS  # noqa: PLC0415 - the table alone is light
+
     group = parser.getgroup("drainproof", "drainproof: checks of LLM deployments")
-    for name, dest, how in _OPTIONS:
+    for name, dest, how in (*_OPTIONS, *OPTIONS):
         try:
             group.addoption(name, dest=dest, **how)
-        except ValueError:
+        except (ValueError, argparse.ArgumentError):
             group.addoption(f"--drainproof-{name[2:]}", dest=dest, **how)
 
 
@@ -61,6 +64,11 @@ def pytest_collection(session: pytest.Session) -> None:
     """Read what the checks look at, so that bad usage ends the run before anything is collected."""
     config = session.config
     if config.getoption("drainproof_target"):
+        namespaces = config.getoption("drainproof_namespaces") or []
+        if not config.getoption("drainproof_context") or len(namespaces) != 1:
+            raise pytest.UsageError(
+                "--target needs --context NAME and one --namespace NAME beside it"
+            )
         return
     if not config.getoption("drainproof_manifests") and not config.getoption("drainproof_context"):
         if _named_checks(config):
@@ -269,7 +277,8 @@ def _named_checks(config: pytest.Config) -> bool:
     base = config.invocation_params.dir
     for part in config.args:
         path = base / part.partition("::")[0]
-        files = [path] if path.suffix == ".py" else [*path.glob("*.py"), *path.glob("*/*.py")]
+        inner = "*/*.py" if path.name == "checks" else "*.py"
+        files = [path] if path.suffix == ".py" else path.glob(inner)
         if any(file.parent.name in _KINDS and _is_check(file) for file in files):
             return True
     return False

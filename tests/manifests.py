@@ -24,7 +24,7 @@ CONTAINER: Raw = {
 }
 
 
-def deployment(**container: Any) -> Raw:
+def deployment(**container: object) -> Raw:
     """Return the deployment; ``container`` replaces fields of the engine's container."""
     engine = {**copy.deepcopy(CONTAINER), **container}
     return {
@@ -38,7 +38,9 @@ def deployment(**container: Any) -> Raw:
                 "metadata": {"labels": {"app": "llama"}},
                 "spec": {
                     "terminationGracePeriodSeconds": 160,
-                    "containers": [{key: value for key, value in engine.items() if value is not None}],
+                    "containers": [
+                        {key: value for key, value in engine.items() if value is not None}
+                    ],
                     "volumes": [
                         {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}
                     ],
@@ -48,7 +50,7 @@ def deployment(**container: Any) -> Raw:
     }
 
 
-def scaled_object(target: str = "llama", *, namespace: str = "inference", **spec: Any) -> Raw:
+def scaled_object(target: str = "llama", *, namespace: str = "inference", **spec: object) -> Raw:
     """Return a ScaledObject on the engine's queue; ``spec`` replaces fields of its spec."""
     query = 'sum(vllm:num_requests_waiting{namespace="inference"})'
     return {

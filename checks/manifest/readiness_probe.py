@@ -51,9 +51,14 @@ def readiness_asks_engine(
     elif probe.form != "httpGet":
         if probe.form == "grpc" and engine.name == "triton":
             return
+        how = (
+            f"a {probe.form} probe"
+            if probe.form
+            else "a probe that says in no known way what to ask"
+        )
         yield workload.finding(
             f"{probe.path}.{probe.form}" if probe.form else probe.path,
-            f"a {probe.form or 'probe without an action'} probe does not ask {engine.title} "
+            f"{how} does not ask {engine.title} "
             f"whether it "
             f"can serve; expected httpGet of {engine.health_path}",
         )

@@ -23,6 +23,7 @@ MAX_BYTES = 256 * 2**20
 """Largest file that is read, in bytes. 50,000 manifests take about 45 MB."""
 STDIN = "-"
 
+_KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml"})
 _SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
 _TEMPLATE = "a template with {{ … }} in it, not a manifest"
 _TEMPLATE_HINT = "Render it first: helm template CHART | drainproof audit -"
@@ -77,8 +78,12 @@ class _Reader:
                     f"{path}: expected manifests, found no file that ends in "
                     f"{', '.join(sorted(SUFFIXES))}"
                 )
+            patches = _kustomize_patches(found)
             for file in found:
-                self._open(file)
+                if os.path.realpath(file) in patches:
+                    self.skipped += 1
+                else:
+                    self._open(file)
             return
         if not Path(path).exists():
             raise UserError(f"{path}: no such file or folder")
@@ -193,6 +198,26 @@ class _Reader:
         self.items.extend(kept)
         if not kept:
             self.skipped += 1
+
+
+def _kustomize_patches(files: Sequence[str]) -> set[str]:
+    """Return the real paths of files that kustomizations use as patches: no manifests by themselves."""
+    patches: set[str] = set()
+    for file in files:
+        folder, name = os.path.split(file)
+        if name not in _KUSTOMIZATIONS:
+            continue
+        try:
+            found = yaml_text.parse(Path(file).read_text(encoding="utf-8"), is_plain=True)
+        except (OSError, ValueError):
+            continue  # said when the file itself is read
+        for key in ("patches", "patchesStrategicMerge", "patchesJson6902"):
+            listed = found.get(key) if isinstance(found, dict) else None
+            for item in listed if isinstance(listed, list) else ():
+                path = item.get("path") if isinstance(item, dict) else item
+                if isinstance(path, str) and "\n" not in path:
+                    patches.add(os.path.realpath(os.path.join(folder, path)))  # noqa: PTH118 - as below
+    return patches
 
 
 def _manifests(folder: str) -> Iterator[str]:

@@ -156,9 +156,8 @@ def _get(client: ApiClient, path: str, query: dict[str, str]) -> tuple[int, byte
 
     config: Any = client.configuration
     headers = {"Accept": "application/json", "User-Agent": "drainproof"}
-    token = config.get_api_key_with_prefix("authorization")
-    if token:
-        headers["Authorization"] = token
+    for setting in config.auth_settings().values():
+        headers[setting["key"]] = setting["value"]
     try:
         answer = client.rest_client.pool_manager.request(
             "GET",

@@ -25,11 +25,14 @@ _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEFORE = (r":[ \t]+", r"-[ \t]+", r",[ \t]*", r"\[[ \t]*", r"\{[ \t]*")
 _DIFFERS = (
     r"(?:(?:[yYnNoO](?:|es|ES|o|O|n|N|ff|FF)|=)(?=[\s,\]}:#]|\Z)"
-    r"|[-+]?0[0-9_xXoObB]|[-+]?[0-9]+_|!|<<)"
+    r"|[-+]?0[0-9_xXoObB]|[-+]?[0-9]+_|!|<<|\*\w)"
 )
 _AMBIGUOUS = tuple(re.compile(before + _DIFFERS) for before in _BEFORE)
 _END_MARKER = re.compile(r"^\.\.\.", re.MULTILINE)
-_TOO_DEEP = re.compile(r"(?:[-?:][ \t]+){150}|(?:[\[{][ \t]*){150}")
+_DEEP_ROW = tuple(re.compile(rf"{first}[ \t]+(?:[-?:][ \t]+){{150}}") for first in ("-", r"\?"))
+_BRACKET = re.compile(r"[\[\]{}]")
+_MAX_BRACKETS = 1000
+"""How deep brackets may nest. Deeper ones overflow the stack of PyYAML's parser."""
 _PLACE = re.compile(r"at line (\d+)|line (\d+), column")
 
 _WORDS: dict[str, bool | None] = {
@@ -86,6 +89,8 @@ def parse(text: str, *, is_plain: bool) -> object:
     Raises:
         YamlError: Kubernetes would not read it, or it is a bomb.
     """
+    if any(pattern.search(text) for pattern in _DEEP_ROW):  # either parser's stack would overflow
+        raise YamlError(None, "nested too deeply")
     try:
         found: object = yaml_rs.loads(text, parse_datetime=False)
     except ValueError as error:
@@ -117,7 +122,7 @@ def compose(text: str) -> Any:  # noqa: ANN401 - PyYAML's node, loaded when it i
     """
     import yaml  # noqa: PLC0415 - slow to load, and only needed for lines and rare documents
 
-    if _TOO_DEEP.search(text):
+    if _deep_brackets(text):
         raise YamlError(None, "nested too deeply")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -130,6 +135,18 @@ def compose(text: str) -> Any:  # noqa: ANN401 - PyYAML's node, loaded when it i
         raise YamlError(None, " ".join(str(error).split())) from None
     except (ValueError, RecursionError) as error:
         raise YamlError(None, str(error)) from None
+
+
+def _deep_brackets(text: str) -> bool:
+    """Tell whether brackets nest too deeply, those in strings counted with the others."""
+    if text.count("[") + text.count("{") <= _MAX_BRACKETS:
+        return False
+    depth = 0
+    for found in _BRACKET.finditer(text):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > _MAX_BRACKETS:
+            return True
+    return False
 
 
 def _parse_exactly(text: str) -> object:

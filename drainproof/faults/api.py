@@ -255,9 +255,9 @@ class Api:
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - same
 
         headers = {"Accept": "application/json, */*", "User-Agent": "drainproof"}
-        token = self._config.get_api_key_with_prefix("authorization")
-        if token:
-            headers["Authorization"] = token
+        bearer = self._config.auth_settings().get("BearerToken")
+        if bearer:
+            headers["Authorization"] = bearer["value"]
         if body is not None:
             headers["Content-Type"] = content_type
         asked = urlencode({key: value for key, value in (query or {}).items() if value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -123,7 +124,7 @@ def restore(context: str, namespace: str, journal_file: Path | None) -> None:
     from drainproof.faults.restore import restore as undo  # noqa: PLC0415 - loads the client
 
     if not undo(context, namespace, journal_file, click.echo):
-        raise click.exceptions.Exit(ExitCode.ERROR)
+        sys.exit(ExitCode.ERROR)
 
 
 def _show(verdict: object, format_: str, folder: Path) -> None:
@@ -137,7 +138,7 @@ def _show(verdict: object, format_: str, folder: Path) -> None:
         from drainproof.report.chaos import render  # noqa: PLC0415 - for terminals only
 
         click.echo(render(verdict, folder))
-    raise click.exceptions.Exit(exit_code([verdict.verdict]))
+    sys.exit(exit_code([verdict.verdict]))
 
 
 def _labels(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

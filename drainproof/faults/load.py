@@ -36,6 +36,8 @@ _SCHEDULE_S = 15.0
 """How long it may stay unschedulable; it is small, so waiting longer rarely helps."""
 _GRACE_S = 15
 """How much longer than its streams the client may take to end."""
+_KEPT_S = 3600
+"""How long the cluster keeps a Job that ended and that nobody deleted."""
 _POLL_S = 0.5
 _NEVER_STARTS = {
     "CreateContainerConfigError",
@@ -68,21 +70,24 @@ class LoadJob:
         journal: Where what is created is written down first.
         load: What to send.
         runner: What it runs in.
+        lifetime_s: When the cluster itself ends it, should this process be killed and never undone.
         heard: Called for each record, in the follower's thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a client
         self,
         api: Api,
         journal: Journal,
         load: Load,
         runner: Runner,
+        lifetime_s: float,
         heard: Callable[[Record], None],
     ) -> None:
         self._api = api
         self._journal = journal
         self._load = load
         self._runner = runner
+        self._lifetime_s = lifetime_s
         self._heard = heard
         self._namespace = journal.entry.namespace
         self._run = journal.entry.run
@@ -155,6 +160,8 @@ class LoadJob:
             "metadata": {"name": self.name, "labels": labels},
             "spec": {
                 "backoffLimit": 0,
+                "activeDeadlineSeconds": round(self._lifetime_s),
+                "ttlSecondsAfterFinished": _KEPT_S,
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {

@@ -75,6 +75,10 @@ class Plan:
         return f"drainproof restore --context {self.context} -n {self.namespace}"
 
 
+_SLACK_S = 300.0
+"""Beyond the limits of its parts, what a whole run may take: starting the client, collecting."""
+
+
 class RunInterruptedError(UserError):
     """Ctrl-C or SIGTERM came; everything that could be undone has been."""
 
@@ -157,7 +161,8 @@ class _Session:
         self._view = View(folder / HISTORY)
         self._view.add(_header(plan, target, load))
         self._observer = Observer(api, target, self._view)
-        self._job = LoadJob(api, self._journal, load, plan.runner, self._view.add)
+        lifetime_s = _SLACK_S + plan.steady_s + fault.timeout_s + plan.after_s + plan.settle_s
+        self._job = LoadJob(api, self._journal, load, plan.runner, lifetime_s, self._view.add)
 
     def go(self) -> None:
         """Run, and undo whatever happens."""

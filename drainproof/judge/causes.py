@@ -49,8 +49,8 @@ def cause_of(
     ended = stream.ended if stream.ended is not None else sent
     lives = [scene.lives[name] for name in pods if name in scene.lives]
     hit = [life for life in lives if life in scene.hit]
-    # a request may also reach a pod that left the endpoints longer ago than nodes usually take
-    late = [life for life in scene.hit if life not in hit and life.gone is None]
+    # a busy node may go on sending to a pod that left the endpoints longer ago than is usual
+    late = [life for life in scene.hit if life not in hit]
     for found in (
         _client_too_slow(scene, stream, sent, ended),
         _oom_killed(lives, ended),

@@ -18,6 +18,7 @@ from drainproof.judge.clients import judge_client
 from drainproof.judge.scene import Scene
 from drainproof.judge.streams import Effect, Outcome, StreamVerdict, judge_streams
 from drainproof.judge.verdict import Verdict
+from drainproof.model.finding import Finding
 from drainproof.streams.history import Gauge, read
 
 if TYPE_CHECKING:
@@ -82,9 +83,14 @@ class Victim:
     at_sigterm: Count | None
 
     @property
-    def exposed(self) -> float:
+    def hit(self) -> Count:
         """Streams in flight when it was hit: at SIGTERM, or at deletion if that is not known."""
-        return (self.at_sigterm or self.at_deletion).streams
+        return self.at_sigterm or self.at_deletion
+
+    @property
+    def known(self) -> bool:
+        """Whether that number is more than a lower bound."""
+        return self.hit.gauge is not None or self.hit.least == self.hit.most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +131,9 @@ class ChaosVerdict:
     version: int
     verdict: Verdict
     reasons: tuple[str, ...]
+    """Of a failure: what was lost. Of an inconclusive run: its doubts."""
+    doubts: tuple[str, ...]
+    """Why a run without a failure would prove nothing; empty if it would."""
     cause: Cause | None
     evidence: str
     check: str | None
@@ -151,6 +160,19 @@ class ChaosVerdict:
     failures: tuple[Failure, ...]
     longest_gap_s: float | None
     in_flight: InFlight | None
+
+    def finding(self, message: str) -> Finding:
+        """Return a finding about the target, for a check."""
+        return Finding("", message, self.subject, None)
+
+    def inconclusive(self, message: str) -> Finding:
+        """Return what says that a check can't be decided."""
+        return Finding("", message, self.subject, None, None, Verdict.INCONCLUSIVE)
+
+    @property
+    def subject(self) -> str:
+        """The target as findings name it: ``Deployment/inference/vllm``."""
+        return "/".join(str(self.target.get(key, "")) for key in ("kind", "namespace", "name"))
 
     def to_json(self) -> bytes:
         """Return the same bytes for the same verdict."""
@@ -215,8 +237,6 @@ class _Tally:
         self.before = 0
         self.unaccounted = 0
         self.untold: Counter[str] = Counter()
-        self.lost = Counter[Effect]()
-        """Failures that are not the client's own."""
         self.new = 0
         """Requests sent while the fault was on."""
         self.longest_gap: float | None = None
@@ -256,7 +276,8 @@ class _Tally:
         if failed and (began is None or (stream.ended is not None and stream.ended < began)):
             self.before += 1
             return
-        self.effects[stream.effect] += 1
+        slow = failed and self._fail(stream, sent) is Cause.CLIENT_TOO_SLOW
+        self.effects[Effect.UNTOLD if slow else stream.effect] += 1
         self.outcomes[stream.outcome.value] += 1
         self.silent += stream.silently_truncated
         if stream.effect is Effect.UNTOLD:
@@ -267,8 +288,6 @@ class _Tally:
             and sent <= (scene.end or float("inf"))
         ):
             self.new += 1
-        if failed:
-            self._fail(stream, sent)
 
     def _in_flight(self, stream: StreamVerdict, sent: float) -> None:
         if stream.ended is None or stream.sent is None:
@@ -293,13 +312,11 @@ class _Tally:
         ended = self.scene.ended(life) if life and life.deleted is not None else None
         return ended is not None and ended + KILL_LATE_S < at
 
-    def _fail(self, stream: StreamVerdict, sent: float) -> None:
+    def _fail(self, stream: StreamVerdict, sent: float) -> Cause:
         pods = self.scene.pods_for(sent)
         cause, evidence = cause_of(self.scene, stream, sent, pods)
         self.causes[cause.value] += 1
         self.words.setdefault(cause.value, evidence)
-        if cause is not Cause.CLIENT_TOO_SLOW:
-            self.lost[stream.effect] += 1
         if len(self.failures) < MOST_FAILURES:
             self.failures.append(
                 Failure(
@@ -320,6 +337,7 @@ class _Tally:
                     evidence=evidence,
                 )
             )
+        return cause
 
     def victims(self) -> Iterator[Victim]:
         for life in sorted(self.scene.hit, key=lambda life: (life.deleted or 0.0, life.name)):
@@ -368,7 +386,7 @@ def _conclude(scene: Scene, tally: _Tally, client: tuple[str, ...]) -> ChaosVerd
     if header is None:  # the caller has seen to it
         raise UserError("the History has no header")
     victims = tuple(tally.victims())
-    exposed = sum(victim.exposed for victim in victims)
+    exposed = sum(victim.hit.streams for victim in victims)
     failures = tuple(_failed(tally))
     doubts = tuple(_doubts(scene, tally, victims, exposed, client))
     if failures:
@@ -384,6 +402,7 @@ def _conclude(scene: Scene, tally: _Tally, client: tuple[str, ...]) -> ChaosVerd
         version=VERSION,
         verdict=verdict,
         reasons=reasons,
+        doubts=doubts,
         cause=cause,
         evidence=tally.words[cause.value] if cause else "",
         check=FORESEEN.get(cause) if cause else None,
@@ -414,14 +433,14 @@ def _conclude(scene: Scene, tally: _Tally, client: tuple[str, ...]) -> ChaosVerd
 def _failed(tally: _Tally) -> Iterator[str]:
     """Say what a graceful fault must not cost, and did."""
     streams = sum(tally.effects.values())
-    if dropped := tally.lost[Effect.DROPPED]:
+    if dropped := tally.effects[Effect.DROPPED]:
         yield f"{dropped} of {streams} streams were cut off"
         if tally.silent:
             yield (
                 f"{tally.silent} of them silently: HTTP 200 and a clean end, so that a client "
                 "takes them for whole"
             )
-    if tally.lost[Effect.NOT_SERVED]:
+    if tally.effects[Effect.NOT_SERVED]:
         kinds = ", ".join(
             f"{tally.outcomes[outcome.value]} {outcome.value}"
             for outcome in Outcome
@@ -429,7 +448,7 @@ def _failed(tally: _Tally) -> Iterator[str]:
             in {Outcome.REFUSED, Outcome.NO_RESPONSE, Outcome.REJECTED, Outcome.NOT_A_STREAM}
             and tally.outcomes[outcome.value]
         )
-        yield f"{tally.lost[Effect.NOT_SERVED]} new requests failed: {kinds}"
+        yield f"{tally.effects[Effect.NOT_SERVED]} new requests failed: {kinds}"
 
 
 def _doubts(
@@ -446,17 +465,10 @@ def _doubts(
     if not victims:
         why = f" ({scene.timeout})" if scene.timeout else ""
         yield f"no pod was stopped{why}, so no stream was put to the test"
-    elif scene.timeout:
-        yield f"the fault did not get to its end: {scene.timeout}"
-    elif scene.end is None:
-        yield "the fault did not get to its end"
-    if victims and exposed <= 0:
-        yield (
-            "no stream was in flight on the pods that were stopped, when SIGTERM came: streams "
-            "must outlast the preStop delay (more --tokens) and be many enough (more --rate)"
-        )
-    if victims and not tally.new:
-        yield "no new request was sent while pods were stopped (more --rate)"
+    elif scene.end is None or scene.timeout:
+        yield "the fault did not get to its end" + (f": {scene.timeout}" if scene.timeout else "")
+    if victims:
+        yield from _unexposed(tally, victims, exposed)
     for outcome, number in sorted(tally.untold.items()):
         yield f"{number} streams are {outcome}, so what became of them can't be said"
     if slow := tally.causes[Cause.CLIENT_TOO_SLOW.value]:
@@ -464,3 +476,20 @@ def _doubts(
     if tally.before:
         yield f"{tally.before} streams failed before the fault, so the target was not steady"
     yield from client
+
+
+def _unexposed(tally: _Tally, victims: tuple[Victim, ...], exposed: float) -> Iterator[str]:
+    """Say why the pods that were stopped were not put to the test."""
+    silent = [victim.pod for victim in victims if not victim.known]
+    if exposed <= 0 and silent:
+        yield (
+            f"how many streams were in flight on {', '.join(silent)} can't be told: the engine's "
+            "gauge did not say, and other pods were ready, too"
+        )
+    elif exposed <= 0:
+        yield (
+            "no stream was in flight on the pods that were stopped, when SIGTERM came: streams "
+            "must outlast the preStop delay (more --tokens) and be many enough (more --rate)"
+        )
+    if not tally.new:
+        yield "no new request was sent while pods were stopped (more --rate)"

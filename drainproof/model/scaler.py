@@ -23,6 +23,7 @@ _NOT_NAMES = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _NAME = re.compile(r"(?<![\w:.])[A-Za-z_:][\w:]*(?!\s*\(|[\w:])")
+_KINDS = {"keda.sh": "ScaledObject", "autoscaling": "HorizontalPodAutoscaler"}
 _NAME_FILTER = re.compile(r"""__name__\s*=~?\s*["']([^"']+)["']""")
 
 
@@ -82,10 +83,7 @@ def is_scaler(obj: Raw) -> bool:
     """Tell whether a raw object is an autoscaler."""
     version = obj.get("apiVersion")
     group = version.partition("/")[0] if isinstance(version, str) else ""
-    return (group, obj.get("kind")) in {
-        ("keda.sh", "ScaledObject"),
-        ("autoscaling", "HorizontalPodAutoscaler"),
-    }
+    return group in _KINDS and obj.get("kind") == _KINDS[group]
 
 
 def metric_names(query: str) -> tuple[str, ...]:

@@ -62,11 +62,10 @@ def _title(console: Console, verdict: ChaosVerdict) -> None:
     written = ", ".join(
         f"{label} {f'{value:g} s' if value is not None else other}" for label, value, other in facts
     )
-    load = verdict.load
+    rate, tokens = (verdict.load.get(key, "?") for key in ("rate_per_s", "max_tokens"))
+    console.print(f"  {target.get('replicas', '?')} replicas; {written}")
     console.print(
-        f"  {target.get('replicas', '?')} replicas; {written}\n"
-        f"  {load.get('rate_per_s', '?')} streams/s of {load.get('max_tokens', '?')} tokens through "
-        f"service/{target.get('service', '?')}"
+        f"  {rate} streams/s of {tokens} tokens through service/{target.get('service', '?')}"
     )
     console.print()
     console.print(verdict.verdict.value.upper(), style=f"bold {_COLOURS.get(verdict.verdict, '')}")
@@ -117,7 +116,7 @@ def _exposure(console: Console, verdict: ChaosVerdict) -> None:
     if not verdict.victims:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("pod stopped")
+    table.add_column("pod stopped", min_width=max(len(victim.pod) for victim in verdict.victims))
     for title in (
         "in flight at deletion",
         "in flight at SIGTERM",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import textwrap
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -125,9 +126,10 @@ class _Report:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
 
 
-def _wrapped(text: str) -> Iterator[str]:
-    for line in textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False):
-        yield " " * INDENT + line
+@lru_cache(maxsize=256)  # a fix is the same under each of a check's findings
+def _wrapped(text: str) -> tuple[str, ...]:
+    wrapped = textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False)
+    return tuple(" " * INDENT + line for line in wrapped)
 
 
 def _word(row: Row) -> tuple[str, str]:

@@ -35,12 +35,12 @@ def test_the_modules_manifests_have_the_expected_findings(profile: str, inputs: 
 
 
 def test_every_manifest_of_the_module_is_covered() -> None:
-    covered = {name for found in EXPECTED.values() for inputs in found for name in inputs.split(" + ")}
+    covered = {
+        name for found in EXPECTED.values() for inputs in found for name in inputs.split(" + ")
+    }
     assert covered == {path.name for path in MODULE.glob("*.yaml")}
 
 
 def test_no_file_of_the_module_passes_the_claim_that_vllm_drains_by_default() -> None:
     inputs = "graceful-termination.yaml"
     assert any(line.startswith("error engine-drains") for line in EXPECTED["module"][inputs])
-
-

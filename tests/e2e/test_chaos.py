@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.targets import TOKENS_PER_S, Target
+from drainproof.content import content
+from tests.e2e.targets import TOKENS_PER_S, Target, streams_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 240
+READY_S = 60
 STREAM_S = 10
 STEADY_LOAD = ("--rate", "3", "--tokens", str(TOKENS_PER_S * STREAM_S), "--after", "3")
 """About 30 streams of 10 s in flight."""
@@ -280,11 +282,40 @@ def test_missing_permissions_are_named_by_verb_and_resource(
     assert token not in ended.stderr
 
 
+def test_a_chaos_check_is_a_pytest_item_with_its_report(
+    embedded: Cluster, sound: Target, tmp_path: Path
+) -> None:
+    junit = tmp_path / "junit.xml"
+    ended = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                str(content("checks") / "chaos"),
+                "--fault",
+                "rollout",
+            ),
+            *("--context", embedded.context, "--namespace", sound.namespace),
+            *("--target", "deployment/sim", *STEADY_LOAD[:4], "--junit-xml", str(junit)),
+            *("--image", streams_image(embedded), "--evidence", str(tmp_path / "evidence")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    written = junit.read_text()
+    assert "rollout[deployment/sim]" in written
+    assert '<property name="check" value="rollout"' in written
+    assert '<property name="verdict" value="pass"' in written
+    assert (tmp_path / "evidence" / "rollout" / "verdict.json").exists()
+
+
 def in_the_middle_of_a_rollout(
     embedded: Cluster, target: Target, evidence: Path, number: signal.Signals
 ) -> tuple[int, str]:
     """Send a signal to a run as soon as its fault has begun; return its code and its errors."""
-    process = target.chaos(embedded, evidence, *STEADY_LOAD)
     told: list[str] = []
     begun = threading.Event()
 
@@ -294,20 +325,18 @@ def in_the_middle_of_a_rollout(
             if line.rstrip().endswith("] rollout"):
                 begun.set()
 
-    listener = threading.Thread(target=listen)
-    listener.start()
-    assert begun.wait(PATIENCE_S), "".join(told)
-    embedded.kubectl(
-        *("-n", target.namespace, "wait", "deployment/sim", f"--timeout={READY_S}s"),
-        "--for=jsonpath={.status.replicas}=2",
-    )
-    process.send_signal(number)
-    process.wait(PATIENCE_S)
-    listener.join()
+    with target.chaos(embedded, evidence, *STEADY_LOAD) as process:
+        listener = threading.Thread(target=listen)
+        listener.start()
+        assert begun.wait(PATIENCE_S), "".join(told)
+        embedded.kubectl(
+            *("-n", target.namespace, "wait", "deployment/sim", f"--timeout={READY_S}s"),
+            "--for=jsonpath={.status.replicas}=2",
+        )
+        process.send_signal(number)
+        process.wait(PATIENCE_S)
+        listener.join()
     return process.returncode, "".join(told)
-
-
-READY_S = 60
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ WHOLE = b"".join(answer(5))
 _PLURALS = {resource.plural: kind for kind, resource in RESOURCES.items()}
 
 
-def api_of(url: str, token: str = "") -> Api:
+def api_of(url: str) -> Api:
     """Return a connection as the official client would give it, without loading that."""
-    config = SimpleNamespace(host=url, get_api_key_with_prefix=lambda _name: token)
+    config = SimpleNamespace(host=url, auth_settings=dict)
     pool = urllib3.PoolManager(maxsize=16, block=False)
     client = SimpleNamespace(configuration=config, rest_client=SimpleNamespace(pool_manager=pool))
     return Api(cast("ApiClient", client))

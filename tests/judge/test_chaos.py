@@ -99,6 +99,28 @@ def test_a_new_request_that_reaches_a_draining_pod_fails_and_says_which(
     assert words in verdict.reasons[0]
 
 
+def test_a_request_that_a_busy_node_sends_late_to_a_terminating_pod_is_not_left_unexplained() -> (
+    None
+):
+    def fate(_pod: str, sent: float, _end: float) -> Fate | None:
+        if sent != 125.5:
+            return None
+        return sent + 0.1, {"raw": b"", "status": 500, "content_type": "application/json"}
+
+    verdict = Story(prestop_s=0.0, fate=fate).judged()
+    assert verdict.cause == "routed-to-terminating-pod"
+    assert "it had left the endpoints 5.4 s before" in verdict.evidence
+
+
+def test_a_request_that_fails_long_after_the_old_pod_is_gone_is_not_blamed_on_it() -> None:
+    def fate(_pod: str, sent: float, _end: float) -> Fate | None:
+        if sent != 165.5:
+            return None
+        return sent + 0.1, {"raw": b"", "status": 500, "content_type": "application/json"}
+
+    assert Story(prestop_s=0.0, fate=fate).judged().cause == "unknown"
+
+
 def test_a_request_sent_while_no_pod_is_ready_fails_for_that() -> None:
     story = refuses_after_deletion(None)
     story.endpoints = [(50, ["old"], []), (120.1, [], ["old"]), (130, ["new"], [])]
@@ -231,6 +253,12 @@ def test_without_a_gauge_the_history_alone_tells_the_exposure() -> None:
     assert verdict.verdict is Verdict.PASS
     assert verdict.exposed > 0
     assert verdict.gauge_agrees
+
+
+def test_without_a_gauge_and_with_two_pods_ready_the_exposure_cannot_be_told() -> None:
+    both = [(50, ["new", "old"], []), (120.1, ["new"], ["old"]), (151, ["new"], [])]
+    story = Story(gauge=lambda _at, _running: None, endpoints=both)
+    inconclusive(story, "in flight on old can't be told")
 
 
 def test_a_gauge_that_says_more_than_the_history_allows_does_not_agree() -> None:

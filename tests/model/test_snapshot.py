@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from drainproof.errors import UserError
+from drainproof.model.snapshot import Snapshot
+from tests.manifests import deployment, scaled_object, service
+
+
+def test_a_workload_is_joined_with_its_scaler_and_its_services() -> None:
+    snapshot = Snapshot.of([deployment(), scaled_object(), service()])
+    (workload,) = snapshot.workloads
+    assert snapshot.scaler_for(workload) is not None
+    assert [found.name for found in snapshot.services_for(workload)] == ["llama"]
+
+
+def test_objects_of_another_namespace_are_not_joined() -> None:
+    objects = [deployment(), scaled_object(namespace="b"), service(namespace="b")]
+    snapshot = Snapshot.of(objects)
+    (workload,) = snapshot.workloads
+    assert snapshot.scaler_for(workload) is None
+    assert snapshot.services_for(workload) == ()
+
+
+def test_an_object_without_a_namespace_goes_where_the_other_is() -> None:
+    snapshot = Snapshot.of([deployment(), scaled_object(namespace="")])
+    assert snapshot.scaler_for(snapshot.workloads[0]) is not None
+
+
+def test_a_service_that_wants_more_labels_does_not_select() -> None:
+    snapshot = Snapshot.of([deployment(), service(selector={"app": "llama", "tier": "a"})])
+    assert snapshot.services_for(snapshot.workloads[0]) == ()
+
+
+def test_the_autoscaler_that_keda_makes_counts_once() -> None:
+    made: dict[str, Any] = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {
+            "name": "keda-hpa-llama",
+            "namespace": "inference",
+            "ownerReferences": [{"kind": "ScaledObject", "controller": True}],
+        },
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "llama"}, "maxReplicas": 3},
+    }
+    snapshot = Snapshot.of([deployment(), scaled_object(), made])
+    assert len(snapshot.scalers_for(snapshot.workloads[0])) == 1
+
+
+def test_what_a_controller_owns_is_left_to_its_owner() -> None:
+    owned = {**deployment(), "kind": "ReplicaSet"}
+    owned["metadata"]["ownerReferences"] = [{"kind": "Deployment", "controller": True}]
+    assert Snapshot.of([owned]).workloads == ()
+
+
+def test_other_workloads_are_counted_and_left_alone() -> None:
+    snapshot = Snapshot.of([deployment(name="web", image="nginx:1.27", args=[], command=None)])
+    assert (snapshot.workloads, snapshot.other_workloads) == ((), 1)
+
+
+@pytest.mark.parametrize("field", ["containers", "image"])
+def test_a_patch_is_counted_and_left_alone(field: str) -> None:
+    obj = deployment(image=None) if field == "image" else deployment()
+    if field == "containers":
+        del obj["spec"]["template"]["spec"]["containers"]
+    snapshot = Snapshot.of([obj])
+    assert (snapshot.workloads, snapshot.fragments, snapshot.problems) == ((), 1, ())
+
+
+def test_a_wrong_type_is_a_problem_and_the_rest_is_read() -> None:
+    broken = deployment()
+    broken["spec"]["replicas"] = "two"
+    snapshot = Snapshot.of([broken, deployment()])
+    assert len(snapshot.workloads) == 1
+    (problem,) = snapshot.problems
+    assert problem.path == "spec.replicas"
+    assert 'expected a whole number, found the string "two"' in problem.message
+
+
+def test_a_saved_snapshot_can_be_judged_again() -> None:
+    saved = Snapshot.of([deployment(), scaled_object()], partial=False).to_json()
+    snapshot = Snapshot.from_json(saved)
+    assert not snapshot.partial
+    assert snapshot.scaler_for(snapshot.workloads[0]) is not None
+
+
+def test_a_saved_snapshot_holds_no_secrets() -> None:
+    obj = deployment(
+        args=["--model=m", "--api-key=sk-1"], env=[{"name": "HF_TOKEN", "value": "hf_2"}]
+    )
+    obj["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied-configuration": "hf_3"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "stringData": {"token": "hf_4"}}
+    saved = Snapshot.of([obj, secret]).to_json()
+    assert not any(value in saved for value in (b"sk-1", b"hf_2", b"hf_3", b"hf_4"))
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        orjson.dumps({"kind": "drainproof-snapshot", "version": 2}),
+        orjson.dumps({"kind": "drainproof-snapshot", "version": 1}),
+    ],
+)
+def test_what_is_no_saved_snapshot_is_refused(saved: bytes) -> None:
+    with pytest.raises(UserError, match="Snapshot"):
+        Snapshot.from_json(saved)

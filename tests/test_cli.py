@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+import yaml
+
+from drainproof.cli import COMMANDS
+from tests.manifests import deployment, scaled_object
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = yaml.safe_dump_all([deployment(), scaled_object()])
+BAD = yaml.safe_dump_all([deployment(lifecycle=None), scaled_object()])
+
+
+def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "drainproof", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    folder = tmp_path / "deploy"
+    folder.mkdir()
+    return folder
+
+
+def test_clean_manifests_exit_with_0(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    done = run("audit", manifests)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no findings. 1 LLM workload in 1 file; profile production." in done.stdout
+
+
+def test_findings_exit_with_1_and_name_file_and_line(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    done = run("audit", manifests)
+    assert done.returncode == 1
+    assert f"error  prestop-delay DP104  {manifests}/a.yaml:" in done.stdout
+
+
+def test_broken_input_exits_with_2_and_the_rest_is_audited(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    (manifests / "b.yaml").write_text("a: [\n")
+    done = run("audit", manifests)
+    assert done.returncode == 2
+    assert "prestop-delay" in done.stdout
+    assert f"error: {manifests}/b.yaml:2: not YAML" in done.stdout
+
+
+def test_only_inconclusive_findings_exit_with_3(manifests: Path) -> None:
+    hook = {"preStop": {"exec": {"command": ["/drain.sh"]}}}
+    text = yaml.safe_dump_all([deployment(lifecycle=hook), scaled_object()])
+    (manifests / "a.yaml").write_text(text)
+    assert run("audit", manifests).returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["audit"], "expected files or folders, or --context"),
+        (["audit", "gone.yaml"], "gone.yaml: no such file or folder"),
+        (["audit", "-A"], "expected --context too"),
+        (["audit", "--context", "x"], "expected -n NAMESPACE or -A"),
+        (["audit", "--context", "x", "-A", "y"], "expected either paths or --context"),
+        (["audit", "--checks", "gone", "-"], "expected a folder of checks"),
+        (["audit", "-"], "nothing to audit"),
+        (["audit", "--format", "pdf", "-"], "Invalid value for '--format'"),
+        (["rules", "no-such"], "there is no check 'no-such'"),
+        (["no-such"], "No such command 'no-such'"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_one_clear_error(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_context_exits_with_2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    done = run("audit", "--context", "nowhere", "-A")
+    assert done.returncode == 2
+    assert "error: there is no context 'nowhere'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_standard_input_is_audited_and_lines_are_found_in_it() -> None:
+    done = run("audit", "--format", "json", "-", stdin=BAD)
+    (finding,) = orjson.loads(done.stdout)["findings"]
+    container = BAD[: BAD.index("- args:")].count("\n") + 1
+    assert (finding["file"], finding["line"]) == ("-", container)
+
+
+def test_the_report_goes_to_a_file(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    done = run("audit", manifests, "--format", "json", "--output", tmp_path / "r.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert orjson.loads((tmp_path / "r.json").read_bytes())["summary"]["fail"] == 1
+
+
+def test_a_file_that_cannot_be_written_is_an_error(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    done = run("audit", manifests, "--output", manifests / "no" / "r.json")
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+
+
+def test_a_saved_snapshot_gives_the_same_verdicts_again(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    first = run("audit", manifests, "--format", "json", "--save", tmp_path / "s.json")
+    (manifests / "a.yaml").unlink()
+    again = run("audit", tmp_path / "s.json", "--format", "json")
+    messages = [
+        [item["message"] for item in orjson.loads(done.stdout)["findings"]]
+        for done in (first, again)
+    ]
+    assert messages[0] == messages[1] != []
+
+
+def test_a_check_of_a_users_own_runs_beside_the_others(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    (tmp_path / "mine.py").write_text(
+        '"""Names are long."""\n'
+        "from drainproof.judge.registry import Severity, check\n"
+        '@check("XY101", severity=Severity.WARNING)\n'
+        "def long_names(workload):\n"
+        '    yield workload.finding("metadata.name", f"{workload.name} is short")\n'
+    )
+    done = run("audit", manifests, "--checks", tmp_path)
+    assert done.returncode == 1
+    assert "llama is short" in done.stdout
+
+
+def test_rules_are_listed_and_explained() -> None:
+    assert "DP103  manifest  rolling-update" in run("rules").stdout
+    explained = run("rules", "rolling-update").stdout
+    assert explained.startswith("rolling-update (DP103, error, manifest)\n\nRolling updates keep")
+    assert "\nWhy\n" in explained
+
+
+def test_the_help_lists_every_command_without_loading_any() -> None:
+    code = (
+        "import sys\nfrom drainproof import cli\nsys.argv = ['drainproof', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit: pass\n"
+        "print(sorted(name for name in sys.modules if name.startswith('drainproof.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    *listed, loaded = done.stdout.strip().splitlines()
+    assert [name for name in COMMANDS if not any(name in line for line in listed)] == []
+    assert loaded == "['drainproof.cli', 'drainproof.errors']"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name: str) -> None:
+    done = run(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_the_audit_of_files_loads_no_kubernetes_client(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    code = (
+        "import sys\nfrom drainproof import cli\n"
+        f"sys.argv = ['drainproof', 'audit', {str(manifests)!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit: pass\n"
+        "print([name for name in ('kubernetes', 'rich', 'yaml', 'uvloop') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_goes_away_is_no_error(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text("---\n".join([BAD] * 300))
+    command = [sys.executable, "-m", "drainproof", "audit", str(manifests)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"Deployment/inference/llama")
+        process.stdout.close()  # as `| head -n 1` does; far more is to come
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
