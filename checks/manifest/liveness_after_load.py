@@ -13,9 +13,9 @@ Why
     first.
 
 Fix
-    Add a startup probe, which holds the liveness probe back, and give that ``periodSeconds: 30`` and
-    ``failureThreshold: 3`` or more; or leave it out. The startup probe ends when the engine has
-    answered once.
+    Add a startup probe, which holds the liveness probe back, and give that ``periodSeconds: 30``
+    and ``failureThreshold: 3`` or more; or leave it out. The startup probe ends when the engine
+    has answered once.
 
 Source
     Module 1.5 (liveness ``initialDelaySeconds: 180``, ``periodSeconds: 30``). Kubernetes'

@@ -201,7 +201,7 @@ class _Reader:
 
 
 def _kustomize_patches(files: Sequence[str]) -> set[str]:
-    """Return the real paths of files that kustomizations use as patches: no manifests by themselves."""
+    """Return the real paths of files that are patches of kustomizations, no manifests."""
     patches: set[str] = set()
     for file in files:
         folder, name = os.path.split(file)

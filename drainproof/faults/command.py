@@ -72,7 +72,7 @@ def chaos(  # noqa: PLR0913, PLR0917 - the options of the command
     that is changed is written down first and undone at the end, whatever happens.
     """
     from drainproof.faults.load import Runner  # noqa: PLC0415 - loads the Kubernetes client
-    from drainproof.faults.run import CLIENT_IMAGE, Plan, run  # noqa: PLC0415 - same
+    from drainproof.faults.run import Plan, run  # noqa: PLC0415 - same
 
     plan = Plan(
         context=context,
@@ -88,7 +88,7 @@ def chaos(  # noqa: PLR0913, PLR0917 - the options of the command
         timeout_s=timeout,
         steady_s=steady,
         after_s=after,
-        runner=Runner(image=image or CLIENT_IMAGE, node_selector=_labels(node_selector)),
+        runner=Runner(image=image or "", node_selector=_labels(node_selector)),
     )
     verdict, folder = run(plan, PlainProgress())
     _show(verdict, format_, folder)

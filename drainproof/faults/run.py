@@ -7,7 +7,7 @@ import secrets
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,7 +67,8 @@ class Plan:
     """How long streams in flight may go on after that."""
     stall_s: float = 60.0
     """How long a stream may go without a byte before its user gives up."""
-    runner: Runner = field(default_factory=lambda: Runner(image=CLIENT_IMAGE))
+    runner: Runner = field(default_factory=lambda: Runner(image=""))
+    """Without an image: the embedded cluster's own, elsewhere ``CLIENT_IMAGE``."""
 
     @property
     def restore(self) -> str:
@@ -92,7 +93,24 @@ def run(plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:
     """
     from drainproof.collect.connect import connect  # noqa: PLC0415 - loads the Kubernetes client
 
+    if not plan.runner.image:
+        image = _client_image(plan.context, progress)
+        plan = replace(plan, runner=replace(plan.runner, image=image))
     return run_on(Api(connect(plan.context)), plan, progress)
+
+
+def _client_image(context: str, progress: Progress) -> str:
+    """Return the image of the streaming client; the embedded cluster is given one built here."""
+    from drainproof import clusters  # noqa: PLC0415 - only where no image is named
+
+    cluster = clusters.for_context(context)
+    if cluster is None:
+        return CLIENT_IMAGE
+    from drainproof.clusters.packages import client_image  # noqa: PLC0415 - same
+
+    image = client_image(progress)
+    cluster.load_image(image)
+    return image.name
 
 
 def run_on(api: Api, plan: Plan, progress: Progress) -> tuple[ChaosVerdict, Path]:

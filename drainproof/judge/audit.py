@@ -139,11 +139,16 @@ def nothing_to_audit(snapshot: Snapshot) -> UserError:
         seen.append(f"{others} other objects")
     if snapshot.skipped:
         seen.append(f"{snapshot.skipped} documents that are no Kubernetes manifests")
+    hint = (
+        "An engine is told by its command, its flags and its image. Where neither shows it, "
+        "annotate the pod template: drainproof.dev/engine: vllm"
+    )
+    if any(item.object.get("kind") == "Kustomization" for item in snapshot.items):
+        hint = "Build the kustomization first: kubectl kustomize FOLDER | drainproof audit -"
     return UserError(
         "nothing to audit: expected a workload that runs an LLM engine, found "
         + (", ".join(seen) or "no manifest"),
-        hint="An engine is told by its command, its flags and its image. Where neither shows it, "
-        "annotate the pod template: drainproof.dev/engine: vllm",
+        hint=hint,
     )
 
 

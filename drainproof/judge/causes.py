@@ -50,7 +50,8 @@ def cause_of(
     lives = [scene.lives[name] for name in pods if name in scene.lives]
     hit = [life for life in lives if life in scene.hit]
     # a busy node may go on sending to a pod that left the endpoints longer ago than is usual
-    late = [life for life in scene.hit if life not in hit]
+    turned_away = stream.effect is Effect.NOT_SERVED
+    late = [life for life in scene.hit if life not in hit] if turned_away else []
     for found in (
         _client_too_slow(scene, stream, sent, ended),
         _oom_killed(lives, ended),

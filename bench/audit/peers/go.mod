@@ -1,4 +1,5 @@
-module drainproof/bench/audit/peers
+// kube-score, pinned, for the benchmark beside this folder.
+module drainproof.dev/bench/audit/peers
 
 go 1.25
 
@@ -32,3 +33,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v4 v4.4.2 // indirect
 	sigs.k8s.io/yaml v1.4.0 // indirect
 )
+
+tool github.com/zegl/kube-score/cmd/kube-score
