@@ -223,12 +223,9 @@ def _written(outcome: Outcome, snapshot: Snapshot) -> str:
     from drainproof.report.rows import lines_of  # noqa: PLC0415 - as above
     from drainproof.report.terminal import printable  # noqa: PLC0415 - same
 
-    found = lines_of(outcome.findings, snapshot)
     rows: list[str] = []
-    for item in outcome.findings:
-        place = (
-            f"{item.origin.file}:{found[item.origin, item.path]}" if item.origin else item.object
-        )
+    for item, line in zip(outcome.findings, lines_of(outcome.findings, snapshot), strict=True):
+        place = f"{item.origin.file}:{line}" if item.origin else item.object
         word = item.severity.value if item.verdict == "fail" and item.severity else item.verdict
         rows += [f"{word}: {place}: {item.path}", f"  {item.message}"]
     rows.append(f"fix: {outcome.check.fix}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from drainproof.collect import yaml_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from drainproof.model.finding import Origin
 
@@ -43,21 +43,21 @@ class Lines:
     def __init__(self, texts: dict[str, str] | None = None) -> None:
         self._texts = dict(texts or {})
 
-    def find(self, places: Iterable[tuple[Origin, str]]) -> dict[tuple[Origin, str], int]:
-        """Return the line of each field, one document at a time.
+    def find(self, places: Sequence[tuple[Origin, str]]) -> list[int]:
+        """Return the line of each field, in the order of ``places``, one document at a time.
 
         A field that is absent gets the line of its nearest parent.
         """
-        by_document: dict[tuple[str, int], list[tuple[Origin, str]]] = defaultdict(list)
-        for origin, path in dict.fromkeys(places):
-            by_document[origin.file, origin.start].append((origin, path))
-        found: dict[tuple[Origin, str], int] = {}
+        by_document: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for index, (origin, _) in enumerate(places):
+            by_document[origin.file, origin.start].append(index)
+        found = [0] * len(places)
         for wanted in by_document.values():
-            first = wanted[0][0]
+            first = places[wanted[0]][0]
             text = self._text(first.file)[first.start : first.end]
-            inner = _lines_in(text, [(*origin.prefix, *steps(path)) for origin, path in wanted])
-            for place, line in zip(wanted, inner, strict=True):
-                found[place] = first.line + line - 1
+            paths = [(*places[index][0].prefix, *steps(places[index][1])) for index in wanted]
+            for index, line in zip(wanted, _lines_in(text, paths), strict=True):
+                found[index] = first.line + line - 1
         return found
 
     def _text(self, file: str) -> str:
@@ -71,8 +71,8 @@ class Lines:
 
 
 def _lines_in(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int]:
-    rows = text.split("\n")
-    quick = [by_indentation(rows, path) for path in paths]
+    block = BlockText(text)
+    quick = [block.line_of(path) for path in paths]
     found = [line for line in quick if line is not None]
     if len(found) == len(quick):
         return found
@@ -89,113 +89,119 @@ class _NotBlock(Exception):  # noqa: N818 - a way out, not an error
     """The way to a field is not plain block YAML."""
 
 
-def by_indentation(rows: Sequence[str], path: Sequence[str | int]) -> int | None:
-    """Return the line of a field, from 1, by indentation alone; of its nearest parent if absent.
+class BlockText:
+    """One document, in which indentation leads to fields.
 
     Args:
-        rows: The document's lines.
-        path: The field's steps.
-
-    Returns:
-        None if the way there is not plain block YAML.
+        text: The document's text.
     """
-    try:
-        return _descend(rows, path)
-    except _NotBlock:
-        return None
 
+    def __init__(self, text: str) -> None:
+        self._rows = text.split("\n")
+        self._indents = [_indent(row) for row in self._rows]
+        self._known: dict[tuple[str | int, ...], tuple[int, _Position | None]] = {}
+        """The row that a path leads to, and where its value begins."""
 
-def _descend(rows: Sequence[str], path: Sequence[str | int]) -> int:
-    at = _content(rows, 0)
-    if at is None or (at[0] == 0 and at[1] > 0):  # nothing, or content beside the separator
-        raise _NotBlock
-    line = at[0] + 1
-    for step in path:
-        if isinstance(step, str):
-            row = _key_row(rows, at, step)
-            after = at[1] + len(step) + 1
-        else:
-            row = _item_row(rows, at, step)
-            after = at[1] + 1
-        if row is None:
-            break  # absent
-        line = row + 1
-        value = _value(rows, row, at[1], after, in_item=not isinstance(step, str))
-        if value is None:
-            break  # null
-        at = value
-        if not isinstance(step, str):
-            line = at[0] + 1
-    return line
+    def line_of(self, path: Sequence[str | int]) -> int | None:
+        """Return the line of a field, from 1; of its nearest parent if it is absent.
 
+        Returns:
+            None if the way there is not plain block YAML.
+        """
+        try:
+            return self._find(tuple(path))[0] + 1
+        except _NotBlock:
+            return None
 
-def _rows_of(rows: Sequence[str], at: _Position) -> Iterator[int]:
-    """Yield the rows of a node at which its own entries may begin."""
-    start, column = at
-    yield start
-    for index in range(start + 1, len(rows)):
-        row = rows[index]
-        indent = len(row) - len(row.lstrip(" "))
-        if indent == column and indent < len(row) and row[indent] not in "#\r":
-            yield index
-        elif indent < column and not _blank(row):
-            return
+    def _find(self, path: tuple[str | int, ...]) -> tuple[int, _Position | None]:
+        found = self._known.get(path)
+        if found is None:
+            found = self._known[path] = self._step(path) if path else self._root()
+        return found
 
-
-def _key_row(rows: Sequence[str], at: _Position, key: str) -> int | None:
-    column = at[1]
-    if rows[at[0]][column] in _NOT_BLOCK or rows[at[0]].startswith("- ", column):
-        raise _NotBlock
-    end = column + len(key)
-    for index in _rows_of(rows, at):
-        row = rows[index]
-        if row.startswith(key, column) and row[end : end + 2].strip() == ":":
-            return index
-        if row[column] in _NOT_BLOCK:
+    def _root(self) -> tuple[int, _Position]:
+        at = self._content(0)
+        if at is None or (at[0] == 0 and at[1] > 0):  # nothing, or content beside the separator
             raise _NotBlock
-    return None
+        return at[0], at
 
+    def _step(self, path: tuple[str | int, ...]) -> tuple[int, _Position | None]:
+        parent, at = self._find(path[:-1])
+        if at is None:
+            return parent, None
+        step = path[-1]
+        row = self._key(at, step) if isinstance(step, str) else self._item(at, step)
+        if row is None:
+            return parent, None
+        if isinstance(step, str):
+            return row, self._value(row, at[1], at[1] + len(step) + 1, in_item=False)
+        value = self._value(row, at[1], at[1] + 1, in_item=True)
+        return (row if value is None else value[0]), value
 
-def _item_row(rows: Sequence[str], at: _Position, number: int) -> int | None:
-    column = at[1]
-    if rows[at[0]][column] != "-":
-        raise _NotBlock
-    for index in _rows_of(rows, at):
-        if rows[index][column : column + 2].strip() != "-":
-            return None  # the next key of the mapping that holds the list
-        if number == 0:
-            return index
-        number -= 1
-    return None
+    def _entries(self, at: _Position) -> Iterator[int]:
+        """Yield the rows at which a node's own entries may begin."""
+        start, column = at
+        yield start
+        for index in range(start + 1, len(self._indents)):
+            indent = self._indents[index]
+            if indent == column:
+                yield index
+            elif 0 <= indent < column:
+                return
 
-
-def _value(
-    rows: Sequence[str], row: int, column: int, after: int, *, in_item: bool
-) -> _Position | None:
-    """Return where the value after a key or a dash begins; None if there is none.
-
-    A value on the key's own line is a scalar, or begins something that is not block style.
-    """
-    rest = rows[row][after:]
-    bare = rest.strip()
-    if bare and not bare.startswith("#"):
-        return row, after + len(rest) - len(rest.lstrip())
-    found = _content(rows, row + 1)
-    if found is None or found[1] < column:
+    def _key(self, at: _Position, key: str) -> int | None:
+        column = at[1]
+        if self._rows[at[0]].startswith("- ", column):
+            raise _NotBlock
+        end = column + len(key)
+        for index in self._entries(at):
+            row = self._rows[index]
+            if row.startswith(key, column) and row[end : end + 2].strip() == ":":
+                return index
+            if row[column] in _NOT_BLOCK:
+                raise _NotBlock
         return None
-    if found[1] == column and (in_item or not rows[found[0]].startswith("-", column)):
+
+    def _item(self, at: _Position, number: int) -> int | None:
+        column = at[1]
+        if self._rows[at[0]][column] != "-":
+            raise _NotBlock
+        for index in self._entries(at):
+            if self._rows[index][column : column + 2].strip() != "-":
+                return None  # the next key of the mapping that holds the list
+            if number == 0:
+                return index
+            number -= 1
         return None
-    return found
+
+    def _value(self, row: int, column: int, after: int, *, in_item: bool) -> _Position | None:
+        """Return where the value after a key or a dash begins; None if there is none.
+
+        A value on the key's own line is a scalar, or begins something that is not block style.
+        """
+        rest = self._rows[row][after:]
+        bare = rest.strip()
+        if bare and not bare.startswith("#"):
+            return row, after + len(rest) - len(rest.lstrip())
+        found = self._content(row + 1)
+        if found is None or found[1] < column:
+            return None
+        beside = found[1] == column
+        if beside and (in_item or not self._rows[found[0]].startswith("-", column)):
+            return None
+        return found
+
+    def _content(self, start: int) -> _Position | None:
+        """Return where the next content begins; None at the end."""
+        for index in range(start, len(self._indents)):
+            if self._indents[index] >= 0:
+                return index, self._indents[index]
+        return None
 
 
-def _content(rows: Sequence[str], start: int) -> _Position | None:
-    """Return where the next content begins; None at the end."""
-    for index in range(start, len(rows)):
-        if not _blank(rows[index]):
-            return index, len(rows[index]) - len(rows[index].lstrip(" "))
-    return None
-
-
-def _blank(row: str) -> bool:
-    bare = row.strip()
-    return not bare or bare.startswith("#")
+def _indent(row: str) -> int:
+    """Return how far a row is indented; -1 if it is blank or a comment."""
+    bare = row.lstrip(" ")
+    if not bare or bare[0] in "#\r" or (bare[0] == "\t" and not bare.strip()):
+        return -1
+    return len(row) - len(bare)

@@ -167,10 +167,7 @@ def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
     found = shell.commands(script, container.env)
     for command in found:
         line = " ".join(command.words)
-        if (
-            any(facts.starts.search(line) for facts in engines.ENGINES)
-            and command.program != "echo"
-        ):
+        if command.program != "echo" and any(one.is_started_by(line) for one in engines.ENGINES):
             return command.words, True
     return tuple(word for command in found for word in command.words), True
 
@@ -181,12 +178,13 @@ def _facts(
     """Return which engine it is, and whether its whole command line is in the manifest."""
     line = " ".join(words)
     for facts in engines.ENGINES:
-        if facts.starts.search(line):
+        if facts.is_started_by(line):
             return facts, True
     annotated = engines.BY_NAME.get(annotations.get(ENGINE_ANNOTATION, ""))
     if annotated is not None:
         return annotated, not container.command
-    if engines.NOT_ENGINES.search(line):
+    only_flags = not words or words[0].startswith("-")  # for the image's own program
+    if not only_flags and engines.NOT_ENGINES.search(line):
         return None, True
     repository = _repository(container.image)
     if not engines.NOT_ENGINE_IMAGES.search(repository):

@@ -58,6 +58,8 @@ class EngineFacts:
     """As its project writes it."""
     image: re.Pattern[str]
     """Found in the image's repository without its tag."""
+    hints: tuple[str, ...]
+    """One of them is in any command line that ``starts`` is found in; quick to look for."""
     starts: re.Pattern[str]
     """Found in the command line that starts the server."""
     signature: frozenset[str] = frozenset()
@@ -86,6 +88,10 @@ class EngineFacts:
     drains: tuple[Drain, ...]
     """Oldest first."""
 
+    def is_started_by(self, line: str) -> bool:
+        """Tell whether a command line starts this engine's server."""
+        return any(hint in line for hint in self.hints) and bool(self.starts.search(line))
+
 
 def _starts(*alternatives: str) -> re.Pattern[str]:
     return re.compile(r"(?:^|[\s/])(?:" + "|".join(alternatives) + r")(?=\s|$)")
@@ -96,6 +102,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="vllm",
         title="vLLM",
         image=re.compile(r"vllm"),
+        hints=("vllm",),
         starts=_starts(
             r"vllm\s+serve",
             r"-m\s+vllm\s+serve",
@@ -145,6 +152,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="tgi",
         title="Text Generation Inference",
         image=re.compile(r"text-generation-inference|(?:^|[-_/])tgi(?:$|[-_])"),
+        hints=("text-generation-", "tgi-entrypoint"),
         starts=_starts(
             r"text-generation-launcher", r"text-generation-router", r"tgi-entrypoint\.sh"
         ),
@@ -187,6 +195,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="sglang",
         title="SGLang",
         image=re.compile(r"sglang"),
+        hints=("sglang",),
         starts=_starts(r"sglang\.launch_server", r"sglang\s+serve", r"\S*sglang/launch_server\.py"),
         signature=frozenset(
             {"--mem-fraction-static", "--chunked-prefill-size", "--tp-size", "--context-length"}
@@ -215,6 +224,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="triton",
         title="Triton",
         image=re.compile(r"tritonserver"),
+        hints=("triton",),
         starts=_starts(r"tritonserver", r"\S*launch_triton_server\.py"),
         signature=frozenset({"--model-repository", "--exit-timeout-secs"}),
         port=8000,
@@ -239,6 +249,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="trtllm-serve",
         title="trtllm-serve",
         image=re.compile(r"tensorrt[-_]?llm|trt[-_]?llm"),
+        hints=("trtllm-serve",),
         starts=_starts(r"trtllm-serve"),
         signature=frozenset({"--kv-cache-free-gpu-memory-fraction", "--ep-size"}),
         port=8000,
@@ -258,6 +269,7 @@ ENGINES: tuple[EngineFacts, ...] = (
         name="nim",
         title="NIM",
         image=re.compile(r"(?:^|/)nim/"),
+        hints=("opt/nim/",),
         starts=_starts(r"\S*/opt/nim/start[-_]server\.sh", r"opt/nim/start[-_]server\.sh"),
         port=8000,
         port_env="NIM_SERVER_PORT",

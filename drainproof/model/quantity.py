@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from drainproof.model.shape import ShapeError
 
@@ -27,10 +26,11 @@ def quantity(value: object, path: str) -> float:
     if found is None:
         raise ShapeError(path, "a quantity such as 8Gi", value)
     digits, exponent, suffix = found.groups()
-    number = Decimal(digits)
+    number = float(digits)
     if suffix in _BINARY:
-        return float(number * 2 ** _BINARY[suffix])
-    return float(number.scaleb(int(exponent or _DECIMAL.get(suffix or "", 0))))
+        return number * 2.0 ** _BINARY[suffix]
+    power = int(exponent or _DECIMAL.get(suffix or "", 0))
+    return number * 10.0**power if power >= 0 else number / 10.0**-power
 
 
 def gibibytes(size: float) -> str:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from drainproof.judge.audit import AuditResult, Outcome
-    from drainproof.model.finding import Finding, Origin
-    from drainproof.model.snapshot import Snapshot
+    from drainproof.model.finding import Finding
+    from drainproof.model.snapshot import Problem, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +44,34 @@ class Rows:
     """Message with its place, and hint, of each part of the input that can't be read."""
 
 
-def lines_of(findings: Iterable[Finding], snapshot: Snapshot) -> dict[tuple[Origin, str], int]:
-    """Return the line of each finding in a file, by its origin and path."""
-    places = ((item.origin, item.path) for item in findings if item.origin is not None)
-    return Lines(snapshot.texts).find(places)
+def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[int | None]:
+    """Return the line of each finding or problem, in order; None for what is in no file."""
+    listed = list(places)
+    located = [(item.origin, item.path) for item in listed if item.origin is not None]
+    found = iter(Lines(snapshot.texts).find(located))
+    return [next(found) if item.origin is not None else None for item in listed]
 
 
 def rows(result: AuditResult) -> Rows:
     """Return a result's findings in the order of its outcomes, with the lines they are at."""
     found = [(outcome, item) for outcome in result.outcomes for item in outcome.findings]
     assumed = [(outcome, item) for outcome in result.outcomes for item in outcome.assumptions]
-    places = [(item.origin, item.path) for _, item in (*found, *assumed) if item.origin is not None]
-    places += [
-        (problem.origin, problem.path) for problem in result.problems if problem.origin is not None
+    places: list[Finding | Problem] = [item for _, item in (*found, *assumed)]
+    places += result.problems
+    lines = lines_of(places, result.snapshot)
+    listed = [
+        Row(outcome, item, line)
+        for (outcome, item), line in zip((*found, *assumed), lines, strict=False)
     ]
-    lines = Lines(result.snapshot.texts).find(places)
-
-    def row(outcome: Outcome, item: Finding) -> Row:
-        return Row(outcome, item, lines[item.origin, item.path] if item.origin else None)
-
-    problems = []
-    for problem in result.problems:
-        line = lines[problem.origin, problem.path] if problem.origin else problem.line
-        where = f"{problem.file}:{line}" if line else problem.file
-        said = ": ".join(part for part in (where, problem.path, problem.message) if part)
-        problems.append((said, problem.hint))
+    problems = zip(result.problems, lines[len(listed) :], strict=True)
     return Rows(
-        tuple(row(*pair) for pair in found), tuple(row(*pair) for pair in assumed), tuple(problems)
+        tuple(listed[: len(found)]),
+        tuple(listed[len(found) :]),
+        tuple((_said(problem, line), problem.hint) for problem, line in problems),
     )
+
+
+def _said(problem: Problem, line: int | None) -> str:
+    line = line or problem.line
+    where = f"{problem.file}:{line}" if line else problem.file
+    return ": ".join(part for part in (where, problem.path, problem.message) if part)

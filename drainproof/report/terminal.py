@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import textwrap
-from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from drainproof.judge.audit import AuditResult, Outcome
+    from drainproof.judge.registry import Check
     from drainproof.model.workload import Workload
     from drainproof.report.rows import Row, Rows
 
@@ -50,6 +49,7 @@ class _Report:
         self.result = result
         self.rows = rows
         self.colour = colour
+        self.fixes: dict[str, tuple[str, ...]] = {}
 
     def lines(self) -> Iterator[str]:
         rows = {id(row.finding): row for row in (*self.rows.findings, *self.rows.assumptions)}
@@ -73,7 +73,7 @@ class _Report:
                 said = f"{outcome.check.slug}: {printable(item.message)}"
                 yield f"  {self._paint('assumed', 'dim')}  {said}"
             if outcome.findings:
-                yield from _wrapped("fix: " + outcome.check.fix)
+                yield from self._fix(outcome.check)
         yield ""
 
     def _heading(self, subject: Workload, outcomes: list[Outcome]) -> str:
@@ -96,6 +96,11 @@ class _Report:
         if item.path:
             yield " " * INDENT + self._paint(printable(item.path), "dim")
         yield from _wrapped(printable(item.message))
+
+    def _fix(self, check: Check) -> tuple[str, ...]:
+        if check.slug not in self.fixes:
+            self.fixes[check.slug] = _wrapped(f"fix: {check.fix}")
+        return self.fixes[check.slug]
 
     def _tally(self) -> str:
         result = self.result
@@ -126,10 +131,18 @@ class _Report:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
 
 
-@lru_cache(maxsize=256)  # a fix is the same under each of a check's findings
 def _wrapped(text: str) -> tuple[str, ...]:
-    wrapped = textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False)
-    return tuple(" " * INDENT + line for line in wrapped)
+    lines: list[str] = []
+    room = WIDTH - INDENT
+    while len(text) > room:
+        cut = text.rfind(" ", 1, room + 1)
+        if cut < 0:  # one long word
+            cut = text.find(" ", room)
+            if cut < 0:
+                break
+        lines.append(" " * INDENT + text[:cut])
+        text = text[cut + 1 :]
+    return (*lines, " " * INDENT + text)
 
 
 def _word(row: Row) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drainproof.collect import lines, yaml_text
-from drainproof.collect.lines import Lines, by_indentation
+from drainproof.collect.lines import BlockText, Lines
 from drainproof.content import content
 from drainproof.model.finding import Origin
 
@@ -34,9 +34,9 @@ def test_indentation_leads_to_the_lines_that_a_parser_finds(file: Path) -> None:
     found = 0
     for start, end in yaml_text.documents(text):
         part = text[start:end]
-        node, rows = yaml_text.compose(part), part.split("\n")
+        node, block = yaml_text.compose(part), BlockText(part)
         for path in every_path(yaml_text.parse(part, is_plain=True)):
-            line = by_indentation(rows, path)
+            line = block.line_of(path)
             if line is not None:
                 found += 1
                 assert line == yaml_text.line_of(node, path)
@@ -73,15 +73,15 @@ def test_a_field_path_is_taken_apart(path: str, parts: tuple[str | int, ...]) ->
 )
 def test_the_line_of_a_field_is_found_in_every_style(text: str, path: str, line: int) -> None:
     origin = Origin("-", 1, 0, len(text))
-    assert Lines({"-": text}).find([(origin, path)]) == {(origin, path): line}
+    assert Lines({"-": text}).find([(origin, path)]) == [line]
 
 
 def test_a_documents_own_first_line_is_added() -> None:
     text = "x: 1\n---\na:\n  b: 1\n"
     origin = Origin("-", 2, 8, len(text))
-    assert Lines({"-": text}).find([(origin, "a.b")]) == {(origin, "a.b"): 4}
+    assert Lines({"-": text}).find([(origin, "a.b")]) == [4]
 
 
 def test_a_file_that_is_gone_gives_the_documents_first_line(tmp_path: Path) -> None:
     origin = Origin(str(tmp_path / "gone.yaml"), 7, 10, 20)
-    assert Lines().find([(origin, "a.b")]) == {(origin, "a.b"): 7}
+    assert Lines().find([(origin, "a.b")]) == [7]

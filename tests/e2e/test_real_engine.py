@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from drainproof.errors import ExitCode
 from drainproof.progress import PlainProgress
@@ -40,6 +41,15 @@ def rolled(
     evidence = tmp_path_factory.mktemp("evidence") / way.folder
     code = demo.chaos(way, evidence)
     return code, json.loads((evidence / "verdict.json").read_bytes())
+
+
+@pytest.mark.parametrize("way", demo.WAYS, ids=lambda way: way.folder)
+def test_the_manifests_that_the_demonstration_audits_are_what_its_kustomization_renders(
+    embedded: Cluster, way: demo.Way
+) -> None:
+    rendered = embedded.kubectl("kustomize", str(way.shipped.with_suffix("")))
+
+    assert list(yaml.safe_load_all(way.shipped.read_text())) == list(yaml.safe_load_all(rendered))
 
 
 @pytest.mark.usefixtures("deployed")
