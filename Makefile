@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := drainproof checks fixtures/engines tests bench conftest.py
 
-.PHONY: help setup demo test check format lock bench-audit bench-streams clean
+.PHONY: help setup demo test test-engine check format lock bench-audit bench-streams clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ demo: setup ## A real vLLM in a real cluster, the module's way and the right way
 	$(BIN)/python -m fixtures.demo
 
 test: check ## Every test, the end-to-end ones on the embedded cluster included
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not thorough"
+
+test-engine: setup ## Every case on the real engine, those that `make test` leaves to the simulated one included
+	$(BIN)/pytest tests/e2e/test_real_engine.py
 
 check: setup ## Format check, lint, types
 	$(BIN)/ruff format --check .

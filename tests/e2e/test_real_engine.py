@@ -14,7 +14,8 @@ from fixtures import demo
 from fixtures.engines import install
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from drainproof.clusters import Cluster
 
@@ -36,11 +37,20 @@ def deployed(embedded: Cluster) -> Iterator[None]:
 
 
 def rolled(
-    way: demo.Way, tmp_path_factory: pytest.TempPathFactory
+    way: demo.Way, folder: Path, load: Sequence[str] = demo.LOAD
 ) -> tuple[ExitCode, dict[str, Any]]:
-    evidence = tmp_path_factory.mktemp("evidence") / way.folder
-    code = demo.chaos(way, evidence)
-    return code, json.loads((evidence / "verdict.json").read_bytes())
+    code = demo.chaos(way, folder / way.folder, load)
+    return code, json.loads((folder / way.folder / "verdict.json").read_bytes())
+
+
+def changed(cluster: Cluster, spec: dict[str, Any], container: dict[str, Any]) -> None:
+    """Change the sound deployment's pods, and wait until the changed ones serve."""
+    containers = [{"name": "vllm", **container}]
+    patch = {"spec": {"template": {"spec": {**spec, "containers": containers}}}}
+    demo.deploy(cluster, [demo.FIXED], PlainProgress())
+    where = ("-n", demo.FIXED.namespace)
+    cluster.kubectl(*where, "patch", demo.TARGET, "--type=strategic", "-p", json.dumps(patch))
+    cluster.kubectl(*where, "rollout", "status", demo.TARGET, "--timeout=600s")
 
 
 @pytest.mark.parametrize("way", demo.WAYS, ids=lambda way: way.folder)
@@ -54,9 +64,9 @@ def test_the_manifests_that_the_demonstration_audits_are_what_its_kustomization_
 
 @pytest.mark.usefixtures("deployed")
 def test_a_rollout_of_the_engine_with_default_flags_cuts_streams_and_says_why(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
 ) -> None:
-    code, verdict = rolled(demo.MODULE, tmp_path_factory)
+    code, verdict = rolled(demo.MODULE, tmp_path)
 
     assert code == ExitCode.FINDINGS
     assert verdict["verdict"] == "fail"
@@ -68,12 +78,51 @@ def test_a_rollout_of_the_engine_with_default_flags_cuts_streams_and_says_why(
 
 @pytest.mark.usefixtures("deployed")
 def test_a_rollout_of_the_engine_that_drains_drops_nothing(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
 ) -> None:
-    code, verdict = rolled(demo.FIXED, tmp_path_factory)
+    code, verdict = rolled(demo.FIXED, tmp_path)
 
     assert code == ExitCode.CLEAN
     assert verdict["verdict"] == "pass"
     assert verdict["victims"][0]["at_deletion"]["least"] >= IN_FLIGHT
     assert verdict["exposed"] > 0
     assert (verdict["dropped"], verdict["not_served"], verdict["untold"]) == (0, 0, 0)
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("deployed")
+def test_a_drain_without_a_prestop_delay_fails_only_for_new_requests(
+    embedded: Cluster, tmp_path: Path
+) -> None:
+    changed(embedded, {}, {"lifecycle": None})
+
+    code, verdict = rolled(demo.FIXED, tmp_path)
+
+    assert verdict["dropped"] == 0
+    assert (code == ExitCode.FINDINGS) == (verdict["not_served"] > 0)
+    assert set(verdict["outcomes"]) <= {"complete", "refused", "rejected", "reset", "no_response"}
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("deployed")
+def test_a_grace_period_shorter_than_the_streams_is_named_as_the_cause(
+    embedded: Cluster, tmp_path: Path
+) -> None:
+    changed(embedded, {"terminationGracePeriodSeconds": 20}, {})
+
+    code, verdict = rolled(demo.FIXED, tmp_path)
+
+    assert code == ExitCode.FINDINGS
+    assert verdict["dropped"] > 0
+    assert verdict["cause"] == "grace-period-exceeded"
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("deployed")
+def test_streams_too_short_to_be_caught_are_inconclusive(embedded: Cluster, tmp_path: Path) -> None:
+    demo.deploy(embedded, [demo.FIXED], PlainProgress())
+
+    code, verdict = rolled(demo.FIXED, tmp_path, ("--rate", "0.5", "--tokens", "16"))
+
+    assert code == ExitCode.INCONCLUSIVE
+    assert verdict["verdict"] == "inconclusive"
