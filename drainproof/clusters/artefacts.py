@@ -9,12 +9,13 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drainproof.clusters.places import cache_folder
+from drainproof.clusters.places import cache_folder, clusters_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from drainproof.progress import Progress
 
 _KEEP_UNUSED_S = 14 * 24 * 3600
-_WORKERS = 2
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,20 +154,35 @@ def ensure(wanted: Sequence[Artefact], progress: Progress) -> None:
         return
     waiting = {artefact.key: artefact for artefact in todo}
     running: dict[Future[None], str] = {}
-    pool = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="artefact")
     try:
         while waiting or running:
             for key, artefact in list(waiting.items()):
                 unbuilt = {need.key for need in artefact.needs} & {*waiting, *running.values()}
-                if not unbuilt and len(running) < _WORKERS:
+                if not unbuilt and len(running) < _AT_ONCE:
                     del waiting[key]
-                    running[pool.submit(_make, artefact, progress)] = key
+                    running[_in_background(artefact, progress)] = key
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 del running[future]
                 future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    except Exception:
+        wait(running)
+        raise
+
+
+def _in_background(artefact: Artefact, progress: Progress) -> Future[None]:
+    """Build in a thread that no interrupt waits for; what it runs dies with it."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            _make(artefact, progress)
+            future.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=work, name=artefact.name, daemon=True).start()
+    return future
 
 
 def _make(artefact: Artefact, progress: Progress) -> None:
@@ -192,9 +208,11 @@ def _make(artefact: Artefact, progress: Progress) -> None:
 
 
 def _forget_unused(artefact: Artefact) -> None:
-    """Remove other versions of an artefact that nobody used for two weeks."""
+    """Remove other versions of an artefact that no cluster and, for two weeks, nobody used."""
+    running = "".join(record.read_text() for record in clusters_folder().glob("*/cluster.json"))
     for other in artefacts_folder().glob(f"{artefact.name}-{'[0-9a-f]' * len(artefact.key)}"):
-        if other != artefact.path and time.time() - other.stat().st_mtime > _KEEP_UNUSED_S:
+        unused_s = time.time() - other.stat().st_mtime
+        if other != artefact.path and unused_s > _KEEP_UNUSED_S and other.name not in running:
             doomed = other.with_name(f".{other.name}.old")
             with contextlib.suppress(OSError):
                 other.rename(doomed)

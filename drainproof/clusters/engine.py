@@ -48,7 +48,7 @@ def socket_path(state: Path) -> Path:
 
 
 def start(state: Path, record: Callable[[Process], None]) -> Process:
-    """Start an engine and wait until it answers.
+    """Start an engine that has the node image, and wait until it answers.
 
     Args:
         state: The folder of its cluster, for its data, its socket and its log.
@@ -59,6 +59,7 @@ def start(state: Path, record: Callable[[Process], None]) -> Process:
         UserError: It did not start; the message has the end of its log.
     """
     endpoint, log = socket_path(state), state / "engine.log"
+    _link_store(recipe.node_image().path / "docker", state / "docker")
     script = recipe.folder()
     arguments = [
         "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
@@ -116,6 +117,18 @@ def stop(state: Path, process: Process | None) -> list[str]:
     return left
 
 
+def _link_store(kept: Path, data: Path) -> None:
+    """Give an engine the images of a store, whose layers it may read and will not change."""
+    shutil.copytree(kept / "image", data / "image")
+    layers = data / "overlay2"
+    layers.mkdir()
+    # The short names in here are relative links to the layers beside it.
+    shutil.copytree(kept / "overlay2" / "l", layers / "l", symlinks=True)
+    for layer in (kept / "overlay2").iterdir():
+        if layer.name != "l":
+            (layers / layer.name).symlink_to(layer)
+
+
 def _runtime_options() -> list[str]:
     if has_capability(_CAP_SYS_RESOURCE):
         return []
@@ -152,15 +165,12 @@ def _answers(endpoint: Path) -> bool:
 
 def _remaining_cgroups(state: Path) -> list[Path]:
     """Remove the cluster's cgroups, deepest first, and return those that still have processes."""
-    left = []
-    for top in list(CGROUPS.rglob(cgroup_name(state))):
+    tops = list(CGROUPS.rglob(cgroup_name(state)))
+    for top in tops:
         for folder, _, _ in os.walk(top, topdown=False):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    Path(folder).rmdir()
-                except OSError:
-                    left.append(Path(folder))
-    return left
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
+    return [top for top in tops if top.exists()]
 
 
 def _reap(pid: int) -> None:

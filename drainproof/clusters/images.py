@@ -16,7 +16,7 @@ from drainproof.clusters.artefacts import Artefact
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-_CHUNK = 1 << 20
+_OCI = "application/vnd.oci.image"
 _EPOCH = "1970-01-01T00:00:00Z"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -48,21 +48,63 @@ def write_archive(images: Sequence[Image], archive: Path) -> None:
 
     A layer that several images have is in it once.
     """
-    identities = {layer: _identity(layer) for image in images for layer in image.layers}
+    identities = {layer: layer_identity(layer) for image in images for layer in image.layers}
     manifest = []
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         for layer, identity in {value: key for key, value in identities.items()}.items():
             tar.add(identity, arcname=f"{layer}.tar", filter=_plain)
         for image in images:
-            config = json.dumps(_settings(image, [identities[one] for one in image.layers]))
-            name = f"{hashlib.sha256(config.encode()).hexdigest()}.json"
-            _add_text(tar, name, config)
+            settings = _settings(image, [identities[one] for one in image.layers])
+            config = json.dumps(settings).encode()
+            name = f"{hashlib.sha256(config).hexdigest()}.json"
+            _add(tar, name, config)
             layers = [f"{identities[layer]}.tar" for layer in image.layers]
             manifest.append({"Config": name, "RepoTags": list(image.names), "Layers": layers})
-        _add_text(tar, "manifest.json", json.dumps(manifest))
+        _add(tar, "manifest.json", json.dumps(manifest).encode())
 
 
-def _identity(layer: Path) -> str:
+def write_upper_layers(image: Image, archive: Path, below: int = 1) -> None:
+    """Write an image without its lowest layers to an OCI archive, for nodes that have those.
+
+    Args:
+        image: The image; it has one name.
+        archive: The archive to write, for ``ctr images import``.
+        below: How many of its layers nodes have already, in the content that images share.
+    """
+    identities = [layer_identity(layer) for layer in image.layers]
+    layers = [
+        {"mediaType": f"{_OCI}.layer.v1.tar", "digest": f"sha256:{identity}", "size": size}
+        for identity, size in zip(
+            identities, (layer.stat().st_size for layer in image.layers), strict=True
+        )
+    ]
+    config = json.dumps(_settings(image, identities)).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{_OCI}.manifest.v1+json",
+            "config": _described(f"{_OCI}.config.v1+json", config),
+            "layers": layers,
+        }
+    ).encode()
+    named = _described(f"{_OCI}.manifest.v1+json", manifest)
+    named["annotations"] = {"io.containerd.image.name": f"docker.io/{image.names[0]}"}
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        for identity, layer in list(zip(identities, image.layers, strict=True))[below:]:
+            tar.add(layer, arcname=f"blobs/sha256/{identity}", filter=_plain)
+        for blob in (config, manifest):
+            _add(tar, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
+        _add(tar, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        _add(tar, "index.json", json.dumps({"schemaVersion": 2, "manifests": [named]}).encode())
+
+
+def _described(media_type: str, content: bytes) -> dict[str, object]:
+    digest = hashlib.sha256(content).hexdigest()
+    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+
+
+def layer_identity(layer: Path) -> str:
+    """Return the SHA-256 of a layer, by which images and engines know it."""
     with layer.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -93,8 +135,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
-    content = text.encode()
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     entry.mode = 0o644
@@ -204,14 +245,14 @@ def layered_image(
     files: Mapping[str, Path],
     config: ImageConfig,
 ) -> BuiltImage:
-    """Return an image of ``files`` on a base root.
+    """Return an image of ``files`` on a base root that nodes have.
 
     Its tag is the hash of what it is made from: one that changed has another name, so no node can
     run an old one by mistake. Build it with ``artefacts.ensure([image.artefact], progress)``.
 
     Args:
         name: The name without a tag, such as ``drainproof/engine``.
-        base: An artefact with a ``layer.tar``, such as ``recipe.pod_root()``.
+        base: ``recipe.pod_root()``, or another artefact with a ``layer.tar`` that nodes have.
         files: Absolute path in the image, and the file or folder of this machine to put there.
         config: How its containers start.
     """
@@ -228,7 +269,7 @@ def layered_image(
         layer = into / "files.tar"
         write_layer(files, layer)
         image = Image((tag[0],), (base.path / "layer.tar", layer), config)
-        write_archive([image], into / "image.tar")
+        write_upper_layers(image, into / "image.tar")
         layer.unlink()
 
     artefact = Artefact(f"image-{name.replace('/', '-')}", inputs, build, estimate_s=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -62,23 +63,24 @@ def configuration(engines: Path) -> str:
     )
 
 
-def write_commands(record: Record, folder: Path, kind: Path, kubectl: Path) -> None:
-    """Put ``kind``, ``kubectl`` and ``docker`` that work from anywhere into a folder."""
+def write_commands(record: Record, kind: Path, kube: Path) -> None:
+    """Put ``kind``, ``kubectl`` and ``docker`` that work from anywhere beside the kubeconfig."""
+    folder = record.cluster().kind_bin.parent
     folder.mkdir(parents=True, exist_ok=True)
-    host = shlex.quote(record.docker_host)
-    path = f'PATH={shlex.quote(str(folder))}:"$PATH"'
-    commands = {
-        "kind": f'{path} DOCKER_HOST={host} exec {shlex.quote(str(kind))} "$@"',
-        "kubectl": f'exec -a kubectl {shlex.quote(str(kubectl))} "$@"',
-    }
+    (folder / "kubectl").symlink_to(kube)
+    enter, docker = "", shutil.which("docker") or ""
     if record.engine is not None:
         # The docker command is the engine root's, and only runs where that is mounted.
-        enter = f"nsenter --target {record.engine.pid} --mount --net --wdns=/"
-        commands["docker"] = f'exec {enter} -- /usr/bin/docker --host {host} "$@"'
-    for name, line in commands.items():
-        script = folder / name
-        script.write_text(f"#!/bin/bash\n{line}\n")
-        script.chmod(0o755)
+        enter = f"nsenter --target {record.engine.pid} --mount --net --wdns=/ -- "
+        docker = "/usr/bin/docker"
+    host = f"DOCKER_HOST={shlex.quote(record.docker_host)}"
+    path = f'PATH={shlex.quote(str(folder))}:"$PATH"'
+    for name, line in {
+        "docker": f'{host} exec {enter}{docker} "$@"',
+        "kind": f'{host} {path} exec {shlex.quote(str(kind))} "$@"',
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
 
 
 def create(cluster: Cluster, configuration_file: Path) -> None:
@@ -151,6 +153,10 @@ def wait_services(cluster: Cluster) -> None:
             "rollout", "status", f"deployment/{deployment}", "-n", namespace,
             f"--timeout={_READY_S}s",
         )  # fmt: skip
+    cluster.kubectl(
+        "wait", "apiservice/v1beta1.metrics.k8s.io", "--for=condition=Available",
+        f"--timeout={_READY_S}s",
+    )  # fmt: skip
 
 
 def load_image(cluster: Cluster, image: Path | BuiltImage) -> None:

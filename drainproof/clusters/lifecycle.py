@@ -40,10 +40,14 @@ def up(name: str, progress: Progress, engines: Path) -> Cluster:
         if found.problem and found.running:
             progress.line(f"the cluster {name} is thrown away: {found.problem}")
         _remove(name)
-        artefacts.ensure(recipe.everything(), progress)
+        artefacts.ensure(recipe.needed(own_engine=own), progress)
         engines.mkdir(parents=True, exist_ok=True)
-        with progress.step(f"cluster {name}", 45):
-            return _create(name, engines) if own else _create_on_users_docker(name, engines)
+        with progress.step(f"cluster {name}", 40):
+            try:
+                return _create(name, engines) if own else _create_on_users_docker(name, engines)
+            except BaseException:
+                _remove(name)
+                raise
 
 
 def _create(name: str, engines: Path) -> Cluster:
@@ -54,38 +58,39 @@ def _create(name: str, engines: Path) -> Cluster:
         engine=None,
         docker_host=f"unix://{engine.socket_path(state)}",
         node_image=recipe.node_image_name(),
+        artefacts=tuple(one.path.name for one in recipe.needed(own_engine=True)),
     )
 
     def remember(process: Process) -> None:
         replace(record, engine=process).save()
 
     record = replace(record, engine=engine.start(state, remember))
-    built = recipe.programs().path
-    kind.write_commands(record, state / "bin", built / "kind", built / "kube")
-    archive = recipe.node_image().path / "image.tar"
-    run([state / "bin" / "docker", "load", "--quiet", "--input", archive])
     return _finish(record, engines)
 
 
 def _create_on_users_docker(name: str, engines: Path) -> Cluster:
-    state = state_folder(name)
+    where = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
     record = Record(
         name=name,
         engine=None,
-        docker_host=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
-        node_image=pulled_node_image(),
+        docker_host=os.environ.get("DOCKER_HOST") or run(where).strip(),
+        node_image=users_node_image(),
+        artefacts=tuple(one.path.name for one in recipe.needed(own_engine=False)),
     )
     record.save()
-    built = recipe.programs().path
-    kind.write_commands(record, state / "bin", built / "kind", built / "kube")
     return _finish(record, engines)
 
 
 def _finish(record: Record, engines: Path) -> Cluster:
     cluster = record.cluster()
+    built = recipe.programs().path
+    kind.write_commands(record, built / "kind", built / "kube")
     configuration = cluster.kubeconfig.with_name("kind.yaml")
     configuration.write_text(kind.configuration(engines))
     kind.create(cluster, configuration)
+    if record.engine is None:
+        # The user's node image has its own control plane, but not what pods and metrics need.
+        cluster.load_image(recipe.system_images().path / "images.tar")
     kind.add_metrics(cluster)
     kind.wait_ready(cluster, _NODES)
     kind.wait_services(cluster)
@@ -105,13 +110,11 @@ def down(name: str, progress: Progress) -> bool:
 
 def _remove(name: str) -> None:
     record, state = records.load(name), state_folder(name)
-    left: list[str] = []
-    if record is not None and record.engine is None:
-        with contextlib.suppress(UserError, OSError):
-            run([state / "bin" / "kind", "delete", "cluster", "--name", name])
-    else:
-        left += engine.stop(state, record.engine if record else None)
-    if state.exists() and not left:
+    command = state / "bin" / "kind"
+    if record is not None and record.engine is None and command.exists():
+        run([command, "delete", "cluster", "--name", name])
+    left = engine.stop(state, record.engine if record else None)
+    if not left and state.exists():
         shutil.rmtree(state)
     if left:
         raise UserError(
@@ -148,7 +151,7 @@ def _alone(name: str, progress: Progress) -> Iterator[None]:
         yield
 
 
-def pulled_node_image() -> str:
+def users_node_image() -> str:
     """Return the name of kind's own node image of the same Kubernetes."""
     return f"kindest/node:{versions().kubernetes}"
 
@@ -160,7 +163,7 @@ def usable_docker() -> bool:
     for command in (("image", "inspect"), ("pull", "--quiet")):
         with contextlib.suppress(subprocess.TimeoutExpired):
             done = subprocess.run(
-                ["docker", *command, pulled_node_image()],
+                ["docker", *command, users_node_image()],
                 capture_output=True, check=False, timeout=600,
             )  # fmt: skip
             if done.returncode == 0:

@@ -34,7 +34,10 @@ def check(*, own_engine: bool) -> None:
     Raises:
         UserError: Something is missing; the message lists all of it.
     """
-    lacking = problems(own_engine=own_engine, to_build=bool(artefacts.missing(recipe.everything())))
+    lacking = problems(
+        own_engine=own_engine,
+        to_build=bool(artefacts.missing(recipe.needed(own_engine=own_engine))),
+    )
     if lacking:
         listed = "\n".join(f"  - {one}" for one in lacking)
         raise UserError(f"the embedded cluster needs what this machine does not have:\n{listed}")

@@ -11,8 +11,14 @@ from pathlib import Path
 from drainproof.clusters import debian, images
 from drainproof.clusters.artefacts import Artefact
 from drainproof.clusters.commands import run
-from drainproof.clusters.golang import go_binaries, go_binary, module_folder
-from drainproof.clusters.images import Image, ImageConfig, write_archive, write_layer
+from drainproof.clusters.golang import go_binaries, module_folder
+from drainproof.clusters.images import (
+    Image,
+    ImageConfig,
+    layer_identity,
+    write_archive,
+    write_layer,
+)
 from drainproof.clusters.versions import versions
 from drainproof.content import content
 
@@ -46,12 +52,6 @@ def folder() -> Path:
 
 
 @cache
-def go_module() -> Path:
-    """Return the folder of the Go module."""
-    return folder()
-
-
-@cache
 def programs() -> Artefact:
     """Every program that is built from Go source; ``kube`` is all of Kubernetes' in one."""
     kubernetes = versions().kubernetes
@@ -59,7 +59,7 @@ def programs() -> Artefact:
     version = "k8s.io/component-base/version"
     return go_binaries(
         "programs",
-        go_module(),
+        folder(),
         [
             ["./cmd/...", "sigs.k8s.io/kind"],
             # It imports a module under another spelling of its name, so it is built apart.
@@ -172,14 +172,17 @@ def image_name(program: str) -> str:
 
 @cache
 def node_image() -> Artefact:
-    """The archive ``image.tar`` of the node image, named ``node_image_name()``."""
+    """The node image, named ``node_image_name()``, as an engine stores it: the folder ``docker``.
+
+    An engine's own store can be used in place, with nothing to load; see ``engine.start``.
+    """
     return Artefact(
         name="node-image",
         inputs={
             "recipe": Path(__file__),
-            "images": Path(images.__file__),
-            "scripts": folder() / "on-root.sh",
+            "on root": folder() / "on-root.sh",
             "preload": folder() / "preload.sh",
+            "store": folder() / "store.sh",
             "manifests": folder() / "manifests",
             "programs": programs(),
             "system root": system_root(),
@@ -187,7 +190,7 @@ def node_image() -> Artefact:
             "kind": versions().kind,
         },
         build=_build_node_image,
-        estimate_s=25,
+        estimate_s=40,
     )
 
 
@@ -197,25 +200,17 @@ def node_image_name() -> str:
 
 
 def _build_node_image(into: Path) -> None:
-    root, store = into / "root", into / "store"
+    root = into / "root"
     _copy_system_root(root)
     _add_kind_files(root)
     _add_kubernetes(root)
     _adjust_systemd(root)
-    _preload(store)
-    layers = into / "root.tar", into / "store.tar"
-    write_layer({"/": root}, layers[0], own_all=False)
-    write_layer({"/var/lib/containerd": store}, layers[1], own_all=False)
-    config = ImageConfig(
-        entrypoint=("/usr/local/bin/entrypoint", "/sbin/init"),
-        env=("container=docker",),
-        stop_signal="SIGRTMIN+3",
-    )
-    write_archive([Image((node_image_name(),), layers, config)], into / "image.tar")
-    for used in (root, store):
-        shutil.rmtree(used)
-    for layer in layers:
-        layer.unlink()
+    _preload_images(root)
+    _on_system_root("store.sh", into / "docker", root, node_image_name())
+    shutil.rmtree(root)
+    for unused in (into / "docker").iterdir():
+        if unused.name not in {"image", "overlay2"}:
+            shutil.rmtree(unused)
 
 
 def _copy_system_root(root: Path) -> None:
@@ -232,7 +227,7 @@ def _copy_system_root(root: Path) -> None:
 
 
 def _add_kind_files(root: Path) -> None:
-    files = module_folder(go_module(), "sigs.k8s.io/kind") / "images/base/files"
+    files = module_folder(folder(), "sigs.k8s.io/kind") / "images/base/files"
     for source in sorted(files.rglob("*")):
         target = root / source.relative_to(files)
         if source.is_dir():
@@ -300,30 +295,36 @@ def _adjust_systemd(root: Path) -> None:
     run(["chroot", root, "systemctl", "mask", "systemd-binfmt"])
 
 
-def _preload(store: Path) -> None:
-    store.mkdir()
-    isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
-    on_root = [str(folder() / "on-root.sh"), str(system_root().path / "root")]
-    archive = system_images().path / "images.tar"
-    run([*isolate, "sh", *on_root, "sh", folder() / "preload.sh", store, archive])
+def _preload_images(root: Path) -> None:
+    """Put the system images into the node's containerd, unpacked.
+
+    ``/var`` is a volume of its own on each node, into which the engine copies what the image has
+    there. What is large is kept elsewhere, and is linked to: nodes then share one copy of it.
+    """
+    store = root / "var/lib/containerd"
+    base = layer_identity(pod_root().path / "layer.tar")
+    _on_system_root("preload.sh", store, system_images().path / "images.tar", base)
+    kept = root / "kind/containerd"
+    kept.mkdir()
+    content = store / "io.containerd.content.v1.content"
+    _move_and_link(content, kept / "content", root)
+    for unpacked in store.glob("io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs"):
+        _move_and_link(unpacked, kept / f"snapshot-{unpacked.parent.name}", root)
 
 
-@cache
-def everything() -> tuple[Artefact, ...]:
-    """What ``cluster up`` needs: the programs, the engine's root and the node image."""
-    return programs(), system_root(), node_image(), pod_root()
+def _move_and_link(source: Path, target: Path, root: Path) -> None:
+    source.rename(target)
+    source.symlink_to(f"/{target.relative_to(root)}")
 
 
-__all__ = [
-    "everything",
-    "folder",
-    "go_binary",
-    "go_module",
-    "manifest",
-    "node_image",
-    "node_image_name",
-    "pod_root",
-    "programs",
-    "system_images",
-    "system_root",
-]
+def _on_system_root(script: str, *arguments: str | Path) -> None:
+    """Run one of the scripts with the programs of the system root, in namespaces of its own."""
+    isolate = ["--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    on_root = ["sh", str(folder() / "on-root.sh"), str(system_root().path / "root")]
+    run(["unshare", *isolate, *on_root, "sh", folder() / script, *arguments])
+
+
+def needed(*, own_engine: bool) -> tuple[Artefact, ...]:
+    """Return the artefacts that a cluster runs from, on an engine of its own or on the user's."""
+    always = (programs(), pod_root(), system_images())
+    return (*always, system_root(), node_image()) if own_engine else always

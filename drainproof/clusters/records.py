@@ -20,6 +20,7 @@ class Record:
         engine: The first process of its engine, or None if it is on the user's own Docker.
         docker_host: The engine's address.
         node_image: The image that its nodes run.
+        artefacts: The names of the artefacts' folders that it runs from.
         complete: Whether it was brought up to the end.
     """
 
@@ -27,6 +28,7 @@ class Record:
     engine: Process | None
     docker_host: str
     node_image: str
+    artefacts: tuple[str, ...] = ()
     complete: bool = False
 
     @property
@@ -62,13 +64,27 @@ class Record:
 
 
 def load(name: str) -> Record | None:
-    """Read what is known of a cluster; None if there is nothing, or nothing that can be read."""
+    """Read what is known of a cluster; None if there is nothing.
+
+    One that another version wrote still says which engine to end. It counts as incomplete, as
+    does one that can't be read.
+    """
     try:
         stored = json.loads(_file(name).read_text())
-        engine = stored.pop("engine")
-        return Record(engine=Process(**engine) if engine else None, **stored)
-    except (OSError, ValueError, TypeError, KeyError):
+    except OSError:
         return None
+    except ValueError:
+        stored = {}
+    try:
+        engine = stored["engine"]
+        engine = Process(**engine) if engine else None
+    except (TypeError, KeyError):
+        return Record(name, None, "", "")
+    try:
+        stored["artefacts"] = tuple(stored["artefacts"])
+        return Record(**{**stored, "engine": engine})
+    except (TypeError, KeyError):
+        return Record(name, engine, "", "")
 
 
 def find(name: str) -> Cluster | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from drainproof.clusters import artefacts
 from drainproof.clusters.artefacts import Artefact, content_hash, ensure, missing
+from drainproof.clusters.records import Record
 from drainproof.progress import NoProgress
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ BUILDER = """
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -201,6 +204,33 @@ def test_the_time_of_the_last_build_is_the_next_estimate() -> None:
     assert artefact.seconds == 1
     ensure([artefact], NoProgress())
     assert artefact.seconds < 1
+
+
+def test_an_interrupt_ends_a_build_at_once_with_all_that_it_runs(tmp_path: Path) -> None:
+    code = f"""if True:
+        from drainproof.clusters.artefacts import Artefact, ensure
+        from drainproof.clusters.commands import run
+        from drainproof.progress import NoProgress
+        command = ["sh", "-c", "echo $$ > {tmp_path}/pid; exec sleep 600"]
+        ensure([Artefact("slow", {{}}, lambda _: run(command), estimate_s=1)], NoProgress())
+    """
+    os.mkfifo(tmp_path / "pid")
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as builder:
+        program = int((tmp_path / "pid").read_text())
+        handle = os.pidfd_open(program)
+        builder.send_signal(signal.SIGINT)
+        assert builder.wait(timeout=30) != 0
+    assert select.select([handle], [], [], 30)[0], "what it ran still runs"
+    os.close(handle)
+
+
+def test_a_version_that_a_cluster_runs_from_is_kept_however_old() -> None:
+    old, new = (counting("one", [], version=text) for text in ("old", "new"))
+    ensure([old], NoProgress())
+    Record("mine", None, "", "", artefacts=(old.path.name,)).save()
+    os.utime(old.path, (0, 0))
+    ensure([new], NoProgress())
+    assert old.exists
 
 
 def test_an_old_version_that_nobody_uses_is_forgotten() -> None:

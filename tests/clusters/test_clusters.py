@@ -6,18 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from drainproof import clusters
-from drainproof.clusters import engine, kind, lifecycle, records
+from drainproof.clusters import artefacts, engine, kind, lifecycle, preflight, records
 from drainproof.clusters.places import state_folder
 from drainproof.clusters.processes import Process
 from drainproof.clusters.records import Record
 from drainproof.errors import UserError
 from drainproof.progress import NoProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,17 @@ def test_a_record_that_can_not_be_read_is_as_good_as_none(record: Record, text: 
     assert clusters.find("mine") is None
 
 
+def test_down_ends_the_engine_of_a_record_that_another_version_wrote(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        process = Process.of(sleeper.pid) or pytest.fail("it does not run")
+        file = tmp_path / "state" / "drainproof" / "clusters" / "mine" / "cluster.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"name": "mine", "engine": asdict(process), "new": 1}))
+        assert clusters.find("mine") is None
+        assert clusters.down("mine", progress=NoProgress()) is True
+        assert not process.alive
+
+
 def test_the_folder_of_a_cluster_is_closed_to_others(record: Record) -> None:
     assert state_folder(record.name).stat().st_mode & 0o077 == 0
 
@@ -82,8 +97,8 @@ def test_down_removes_what_a_killed_up_left() -> None:
     """Its engine is gone, its folder and an empty cgroup are not."""
     process = Process(os.getpid(), started=1, boot="")
     Record("mine", process, "unix:///run/d.sock", "drainproof/node:1").save()
-    session = engine.CGROUPS / "memory" / "session"
-    cgroup = session / engine.cgroup_name(state_folder("mine")) / "kubelet"
+    above = engine.CGROUPS / "memory" / "below"
+    cgroup = above / engine.cgroup_name(state_folder("mine")) / "kubelet"
     cgroup.mkdir(parents=True)
     assert clusters.down("mine", progress=NoProgress()) is True
     assert not state_folder("mine").exists()
@@ -98,6 +113,28 @@ def test_down_says_what_it_could_not_remove(
     with pytest.raises(UserError, match="could not be removed: /sys/fs/cgroup/memory"):
         clusters.down("mine", progress=NoProgress())
     assert records.load(record.name) is not None
+
+
+def test_an_up_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(state: Path, record: Callable[[Process], None]) -> Process:
+        assert state == state_folder("mine")
+        record(engine_process)
+        return engine_process
+
+    def fail(*_: object) -> None:
+        raise UserError("kind did not like it")
+
+    monkeypatch.setattr(lifecycle, "usable_docker", lambda: False)
+    monkeypatch.setattr(preflight, "check", lambda **_: None)
+    monkeypatch.setattr(artefacts, "ensure", lambda *_: None)
+    monkeypatch.setattr(engine, "start", start)
+    monkeypatch.setattr(kind, "create", fail)
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        engine_process = Process.of(sleeper.pid) or pytest.fail("it does not run")
+        with pytest.raises(UserError, match="kind did not like it"):
+            clusters.up("mine", progress=NoProgress())
+        assert not engine_process.alive
+    assert not state_folder("mine").exists()
 
 
 def test_kind_is_told_to_leave_the_users_kubeconfig_alone(record: Record) -> None:

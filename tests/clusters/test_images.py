@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import tarfile
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from drainproof.clusters.artefacts import Artefact, ensure
 from drainproof.clusters.images import (
     Image,
     ImageConfig,
+    layer_identity,
     layered_image,
     write_archive,
     write_layer,
@@ -120,14 +122,32 @@ def test_a_layer_that_two_images_have_is_stored_once(app: Path, tmp_path: Path) 
     assert len([name for name in names(archive) if name.endswith(".tar")]) == 1
 
 
-def test_an_image_on_a_base_has_its_layers_first(app: Path, base: Artefact) -> None:
+def test_an_image_on_a_base_refers_to_the_base_and_holds_only_what_is_above_it(
+    app: Path, base: Artefact
+) -> None:
+    image = layered_image("drainproof/app", base, {"/opt/app": app}, ImageConfig())
+    ensure([image.artefact], NoProgress())
+    lowest = f"sha256:{layer_identity(base.path / 'layer.tar')}"
+    with tarfile.open(image.archive) as tar:
+        (entry,) = json.loads(read(tar, "index.json"))["manifests"]
+        manifest = json.loads(read(tar, blob(entry["digest"])))
+        settings = json.loads(read(tar, blob(manifest["config"]["digest"])))
+        digests = [layer["digest"] for layer in manifest["layers"]]
+        assert blob(lowest) not in tar.getnames()
+        assert "opt/app/start" in layer_names(read(tar, blob(digests[1])))
+    assert digests[0] == lowest
+    assert settings["rootfs"]["diff_ids"] == digests
+    assert entry["annotations"]["io.containerd.image.name"] == f"docker.io/{image.name}"
+
+
+def test_every_blob_of_an_image_has_the_name_of_its_content(app: Path, base: Artefact) -> None:
     image = layered_image("drainproof/app", base, {"/opt/app": app}, ImageConfig())
     ensure([image.artefact], NoProgress())
     with tarfile.open(image.archive) as tar:
-        (entry,) = json.loads(read(tar, "manifest.json"))
-        lowest = read(tar, entry["Layers"][0])
-    assert lowest == (base.path / "layer.tar").read_bytes()
-    assert entry["RepoTags"] == [image.name]
+        blobs = [name for name in tar.getnames() if name.startswith("blobs/")]
+        assert len(blobs) == 3
+        for name in blobs:
+            assert hashlib.sha256(read(tar, name)).hexdigest() == name.rsplit("/", 1)[1]
 
 
 def test_an_image_that_changes_has_another_tag(app: Path, base: Artefact) -> None:
@@ -138,6 +158,15 @@ def test_an_image_that_changes_has_another_tag(app: Path, base: Artefact) -> Non
     assert tag() == before
     (app / "start").write_text("#!/bin/sh\nexit 1\n")
     assert tag() != before
+
+
+def blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def layer_names(content: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        return tar.getnames()
 
 
 def read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -108,10 +108,14 @@ def test_a_pod_reaches_a_pod_on_the_other_node_by_the_name_of_its_service(
     assert namespace.run_to_end(client).strip() == "200"
 
 
+# pytest-kind kills its kubectl and does not wait for it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_port_is_forwarded_by_pytest_kind(
     cluster: KindCluster, namespace: Namespace, server: str
 ) -> None:
-    with cluster.port_forward(f"service/{server}", 80, "-n", namespace.name) as port:
+    # One try: with more, it starts as many, even if the first succeeds.
+    service = f"service/{server}"
+    with cluster.port_forward(service, 80, "-n", namespace.name, retries=1) as port:
         url = f"http://127.0.0.1:{port}/hostname"
         with urllib.request.urlopen(url, timeout=10) as response:
             assert response.status == 200
@@ -235,19 +239,17 @@ def other(embedded: Cluster) -> Iterator[str]:
 
 def traces(name: str, network: Path | None = None) -> list[str]:
     """List what there is of a cluster: processes, mounts, cgroups, files."""
-    found = [
-        str(path) for path in Path("/sys/fs/cgroup").rglob(engine.cgroup_name(state_folder(name)))
-    ]
-    found += [str(state_folder(name))] if state_folder(name).exists() else []
-    mounts = Path("/proc/self/mountinfo").read_text()
-    found += ["a mount"] if str(state_folder(name)) in mounts else []
+    state = state_folder(name)
+    found = [str(path) for path in engine.CGROUPS.rglob(engine.cgroup_name(state))]
+    found += [str(state)] if state.exists() else []
+    found += ["a mount"] if str(state) in Path("/proc/self/mountinfo").read_text() else []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().decode(errors="replace")
             inside = network is not None and (process / "ns/net").readlink() == network
         except OSError:
             continue
-        if str(state_folder(name)) in words or inside:
+        if str(state) in words or inside:
             found.append(words.replace("\0", " "))
     return found
 
