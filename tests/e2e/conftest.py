@@ -19,6 +19,8 @@ import pytest
 
 from drainproof import clusters
 from drainproof.progress import PlainProgress
+from fixtures.engines import install
+from tests.e2e.targets import sim_image, streams_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +35,12 @@ _CREATE_S = 120
 @pytest.fixture(scope="session")
 def embedded() -> Cluster:
     """Return the embedded cluster, with this process in its network."""
-    cluster = clusters.up(progress=PlainProgress(out=sys.__stderr__))
+    progress = PlainProgress(out=sys.__stderr__)
+    cluster = clusters.up(progress=progress)
+    # What packages are fetched for comes first: the cluster's network has no uplink.
+    streams_image(cluster)
+    sim_image(cluster)
+    install.publish(progress, ["vllm"])
     cluster.enter()
     return cluster
 

@@ -11,7 +11,6 @@ import yaml
 from drainproof.errors import ExitCode
 from drainproof.progress import PlainProgress
 from fixtures import demo
-from fixtures.engines import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,10 +27,8 @@ IN_FLIGHT = 20
 @pytest.fixture(scope="module")
 def deployed(embedded: Cluster) -> Iterator[None]:
     """Both ways, serving, side by side."""
-    progress = PlainProgress()
-    install.publish(progress, ["vllm"])
     demo.remove(embedded, demo.WAYS, wait=True)
-    demo.deploy(embedded, demo.WAYS, progress)
+    demo.deploy(embedded, demo.WAYS, PlainProgress())
     yield
     demo.remove(embedded, demo.WAYS)
 
