@@ -106,4 +106,5 @@ def _go() -> Path:
 def _environment() -> dict[str, str]:
     # GOFLAGS of the user would change what is built without changing the key.
     kept = {key: value for key, value in os.environ.items() if key != "GOFLAGS"}
-    return {**kept, "CGO_ENABLED": "0", "GOWORK": "off"}
+    # The compiler spends a sixth of its time on collecting garbage that would have fitted.
+    return {**kept, "CGO_ENABLED": "0", "GOWORK": "off", "GOGC": "400"}

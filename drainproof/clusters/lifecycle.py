@@ -89,9 +89,9 @@ def _finish(record: Record, engines: Path) -> Cluster:
     configuration.write_text(kind.configuration(engines))
     kind.create(cluster, configuration)
     if record.engine is None:
-        # The user's node image has its own control plane, but not what pods and metrics need.
+        # kind's own node image has neither what pods run on nor metrics.
         cluster.load_image(recipe.system_images().path / "images.tar")
-    kind.add_metrics(cluster)
+        kind.add_metrics(cluster)
     kind.wait_ready(cluster, _NODES)
     kind.wait_services(cluster)
     replace(record, complete=True).save()

@@ -268,8 +268,12 @@ def _add_kubernetes(root: Path) -> None:
     (root / "etc/kubernetes/manifests").mkdir(parents=True)
     (root / "kind/version").write_text(versions().kubernetes)
     (root / "kind/manifests").mkdir()
-    for name in ("default-cni.yaml", "default-storage.yaml"):
-        (root / "kind/manifests" / name).write_text(manifest(name))
+    # kind applies these two, in this order. Metrics take a while to come: the sooner, the better.
+    applied = root / "kind/manifests"
+    (applied / "default-cni.yaml").write_text(manifest("default-cni.yaml"))
+    (applied / "default-storage.yaml").write_text(
+        "---\n".join(manifest(name) for name in ("default-storage.yaml", "metrics-server.yaml"))
+    )
 
 
 def manifest(name: str) -> str:
