@@ -58,9 +58,17 @@ def test_both_nodes_see_the_engines_and_can_not_change_them(tmp_path: Path) -> N
     assert [node["extraMounts"] for node in config["nodes"]] == [[mount], [mount]]
 
 
-@pytest.mark.parametrize("script", ["on-root.sh", "engine.sh", "preload.sh"])
-def test_a_script_is_valid_shell(script: str) -> None:
-    subprocess.run(["sh", "-n", recipe.folder() / script], check=True)
+SCRIPTS = sorted(recipe.folder().glob("*.sh"))
+
+
+def test_the_recipes_scripts_are_found() -> None:
+    assert {"on-root.sh", "engine.sh", "preload.sh", "store.sh"} <= {one.name for one in SCRIPTS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_is_valid_shell(script: Path) -> None:
+    done = subprocess.run(["sh", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
