@@ -171,13 +171,12 @@ class CheckItem(pytest.Item):
 
     def runtest(self) -> None:
         """Judge; raise what fails or can't be told."""
-        from drainproof.judge.audit import judge, offers  # noqa: PLC0415 - as above
+        from drainproof.judge.audit import Offered, judge  # noqa: PLC0415 - as above
         from drainproof.judge.profiles import profile  # noqa: PLC0415 - same
 
         chosen = profile(self.config.getoption("drainproof_profile"))
-        outcome = judge(
-            self.check, self.subject, offers(self.config.stash[_SNAPSHOT], self.subject, chosen)
-        )
+        snapshot = self.config.stash[_SNAPSHOT]
+        outcome = judge(self.check, Offered(snapshot, self.subject, chosen))
         self.user_properties.append(("verdict", outcome.verdict.value))
         self.user_properties += [("assumption", item.message) for item in outcome.assumptions]
         if outcome.findings:

@@ -39,16 +39,10 @@ def has_scaler(
     """Yield a workload that stays at its number of replicas."""
     if scalers or not profile.needs_scaler:
         return
-    happens = (
+    replicas = f"{workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
+    yield snapshot.absence(
+        workload,
+        "spec.replicas",
         f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in "
-        f"the "
-        f"queue of {workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
+        f"the queue of {replicas}",
     )
-    if snapshot.partial:
-        yield workload.finding(
-            "spec.replicas",
-            f"{happens} (a warning only: it may be in files that this audit was not given)",
-            Severity.WARNING,
-        )
-    else:
-        yield workload.finding("spec.replicas", happens)

@@ -76,7 +76,7 @@ class ChaosItem(pytest.Item):
             pytest.fail(str(error), pytrace=False)
         findings = list(self.check.rule(verdict))
         self.user_properties += [
-            ("subject", verdict.subject),
+            ("subject", verdict.subject.ref),
             ("verdict", _told(findings)),
             ("evidence", str(folder)),
         ]

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
+from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from drainproof.judge.profiles import Profile
     from drainproof.judge.registry import Check
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Problem, Snapshot
     from drainproof.model.workload import Workload
 
-ARGUMENTS = ("workload", "engine", "container", "scalers", "services", "snapshot", "profile")
-"""What a check can ask for by the names of its arguments. A subject always has an engine."""
+GIVEN = frozenset({"workload", "snapshot", "profile"})
+"""What there is before anything is joined."""
+JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
+    "engine": lambda _, workload: workload.engine,
+    "container": lambda _, workload: workload.container,
+    "scalers": lambda snapshot, workload: snapshot.scalers_for(workload),
+    "services": lambda snapshot, workload: snapshot.services_for(workload),
+}
+"""What else a check can ask for, by the name of its argument: each is found when it is first asked
+for, once a subject. A subject always has an engine."""
+ARGUMENTS = GIVEN | JOINS.keys()
+"""What a check can ask for by the names of its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +87,49 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
         if unknown:
             raise UserError(
                 f"{item.file}: the check asks for {', '.join(unknown)}",
-                hint=f"There are: {', '.join(ARGUMENTS)}.",
+                hint=f"There are: {', '.join(sorted(ARGUMENTS))}.",
             )
     outcomes: list[Outcome] = []
     for workload in snapshot.workloads:
-        offered = offers(snapshot, workload, profile)
-        outcomes += [
-            judge(item, workload, offered)
-            for item in checks
-            if not item.applies_to or workload.kind in item.applies_to
-        ]
+        offered = Offered(snapshot, workload, profile)
+        for item in checks:
+            if item.applies_to and workload.kind not in item.applies_to:
+                continue
+            try:
+                outcomes.append(judge(item, offered))
+            except ShapeError as error:
+                snapshot.refuse(workload, error)
     return AuditResult(tuple(outcomes), profile.name, snapshot)
 
 
-def offers(snapshot: Snapshot, workload: Workload, profile: Profile) -> dict[str, Any]:
-    """Return what checks on a subject can ask for, by the names in :data:`ARGUMENTS`."""
-    return {
-        "workload": workload,
-        "engine": workload.engine,
-        "container": workload.container,
-        "scalers": snapshot.scalers_for(workload),
-        "services": snapshot.services_for(workload),
-        "snapshot": snapshot,
-        "profile": profile,
-    }
+class Offered(dict[str, Any]):
+    """What checks on one subject can ask for, by the names in :data:`ARGUMENTS`.
+
+    Args:
+        snapshot: What was collected.
+        workload: The subject.
+        profile: The numbers that checks use.
+    """
+
+    def __init__(self, snapshot: Snapshot, workload: Workload, profile: Profile) -> None:
+        super().__init__(snapshot=snapshot, workload=workload, profile=profile)
+
+    def __missing__(self, name: str) -> object:
+        found = self[name] = JOINS[name](self["snapshot"], self["workload"])
+        return found
 
 
-def judge(check: Check, workload: Workload, offered: dict[str, Any]) -> Outcome:
-    """Run one check on one subject. A check that breaks down is inconclusive, never a pass."""
+def judge(check: Check, offered: Offered) -> Outcome:
+    """Run one check on one subject. A check that breaks down is inconclusive, never a pass.
+
+    Raises:
+        ShapeError: A field that the check asked for holds another type than Kubernetes wants.
+    """
+    workload: Workload = offered["workload"]
     try:
         yielded = list(check.rule(*[offered[name] for name in check.arguments]))
+    except ShapeError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
         said = f"the check itself broke down: {type(error).__name__}: {error}"
         yielded = [workload.inconclusive("", said)]

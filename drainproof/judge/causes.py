@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 KILL_LATE_S: Final = 5.0
 """How late the end of a stream may be seen after its container was killed."""
+SILENT_S: Final = 5.0
+"""A lost stream without a token for longer was lost at its last token, not when it ended: a hung
+engine keeps connections open until its client gives up or it is killed."""
 SIGKILLED: Final = 137
 """Exit code of a process that SIGKILL ended: 128 + 9."""
 
@@ -56,6 +59,7 @@ def cause_of(
         _client_too_slow(scene, stream, sent, ended),
         _oom_killed(lives, ended),
         _killed_by_liveness(scene, lives, ended),
+        _hung(scene, stream, sent, ended, hit),
         _stopped(scene, stream, sent, ended, hit),
         _unrouted(scene, stream, sent),
         _misrouted(scene, stream, sent, [*hit, *late]),
@@ -101,6 +105,30 @@ def _killed_by_liveness(scene: Scene, lives: list[Life], ended: float) -> tuple[
                     f"pod/{life.name} failed its liveness probe and was restarted {before}",
                 )
     return None
+
+
+def _hung(
+    scene: Scene, stream: StreamVerdict, sent: float, ended: float, hit: list[Life]
+) -> tuple[Cause, str] | None:
+    """Return the cause of a stream that fell silent at SIGTERM and ended much later."""
+    last = stream.last_token
+    if stream.effect is not Effect.DROPPED or last is None or ended - last <= SILENT_S:
+        return None
+    for life in hit:
+        sigterm = scene.sigterm(life)
+        cut = sigterm if sigterm is not None else life.deleted or 0.0
+        if sent < cut and cut - SECOND_S <= last <= cut + SILENT_S:
+            until = "its client gave up" if stream.outcome is Outcome.STALLED else "it ended"
+            words = (
+                f"the last token came {_beside(last - cut)} SIGTERM to pod/{life.name}, and then "
+                f"nothing for {ended - last:.0f} s, until {until}"
+            )
+            return Cause.ENGINE_ABORTS_ON_SIGTERM, words
+    return None
+
+
+def _beside(seconds: float) -> str:
+    return f"{seconds:.1f} s after" if seconds >= 0 else f"{-seconds:.1f} s before"
 
 
 def _stopped(

@@ -18,7 +18,7 @@ from drainproof.judge.clients import judge_client
 from drainproof.judge.scene import Scene
 from drainproof.judge.streams import Effect, Outcome, StreamVerdict, judge_streams
 from drainproof.judge.verdict import Verdict
-from drainproof.model.finding import Finding
+from drainproof.model.finding import Finding, Located
 from drainproof.streams.history import Gauge, read
 
 if TYPE_CHECKING:
@@ -163,16 +163,19 @@ class ChaosVerdict:
 
     def finding(self, message: str) -> Finding:
         """Return a finding about the target, for a check."""
-        return Finding("", message, self.subject, None)
+        return self.subject.finding("", message)
 
     def inconclusive(self, message: str) -> Finding:
         """Return what says that a check can't be decided."""
-        return Finding("", message, self.subject, None, None, Verdict.INCONCLUSIVE)
+        return self.subject.inconclusive("", message)
 
     @property
-    def subject(self) -> str:
+    def subject(self) -> Located:
         """The target as findings name it: ``Deployment/inference/vllm``."""
-        return "/".join(str(self.target.get(key, "")) for key in ("kind", "namespace", "name"))
+        kind, namespace, name = (
+            str(self.target.get(key, "")) for key in ("kind", "namespace", "name")
+        )
+        return Located(kind=kind, namespace=namespace, name=name, object={})
 
     def to_json(self) -> bytes:
         """Return the same bytes for the same verdict."""

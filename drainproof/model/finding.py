@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from drainproof.judge.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from drainproof.model.shape import Raw
 
 
@@ -25,23 +27,6 @@ class Origin:
     """Where its document ends."""
     prefix: tuple[str | int, ...] = ()
     """Where the object is in its document: ``("items", 3)`` in a List, else empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One place where a check fails, or can't tell, or rests on an assumption."""
-
-    path: str
-    """Field path from the object's root; empty is the object itself."""
-    message: str
-    """What happens to users, with the value found."""
-    object: str
-    """The object that ``path`` is in, as ``Kind/namespace/name``."""
-    origin: Origin | None
-    severity: Severity | None = None
-    """None is the check's own."""
-    verdict: Verdict = Verdict.FAIL
-    """``pass`` marks an assumption that the verdict rests on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +51,54 @@ class Located:
         """Its name as people write it: ``Deployment/inference/vllm``."""
         return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
 
-    def finding(self, path: str, message: str, severity: Severity | None = None) -> Finding:
+    def finding(
+        self,
+        path: str,
+        message: str,
+        severity: Severity | None = None,
+        *,
+        repair: Mapping[str, Any] | None = None,
+    ) -> Finding:
         """Return a finding at a field; its severity is the check's unless one is given."""
-        return Finding(path, message, self.ref, self.origin, severity)
+        return Finding(path, message, self, severity, repair=repair or {})
 
     def inconclusive(self, path: str, message: str) -> Finding:
         """Return what says that the check can't be decided, and why."""
-        return Finding(path, message, self.ref, self.origin, None, Verdict.INCONCLUSIVE)
+        return Finding(path, message, self, verdict=Verdict.INCONCLUSIVE)
 
     def assumption(self, path: str, message: str) -> Finding:
         """Return what says that the check holds if something holds that can't be seen."""
-        return Finding(path, message, self.ref, self.origin, None, Verdict.PASS)
+        return Finding(path, message, self, verdict=Verdict.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One place where a check fails, or can't tell, or rests on an assumption."""
+
+    path: str
+    """Field path from the object's root; empty is the object itself."""
+    message: str
+    """What happens to users, with the value found."""
+    where: Located
+    """The object that ``path`` is in; not always the subject itself."""
+    severity: Severity | None = None
+    """None is the check's own."""
+    verdict: Verdict = Verdict.FAIL
+    """``pass`` marks an assumption that the verdict rests on."""
+    repair: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ``where``, by path, and the values that mend it without guessing. Empty where a
+    person has to decide. A path may name what is not there yet, and an item of a list by its name:
+    ``spec.template.spec.volumes[name=dshm].emptyDir.sizeLimit``."""
+
+    @property
+    def object(self) -> str:
+        """The object as people write it: ``Kind/namespace/name``."""
+        return self.where.ref
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where that object was written; None if it came from a cluster."""
+        return self.where.origin
 
 
 def named(obj: Raw) -> dict[str, Any]:

@@ -6,13 +6,13 @@ A Snapshot needs neither files nor a cluster: it can be saved, and judged again 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 
 from drainproof.errors import UserError
+from drainproof.judge.verdict import Severity
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.kinds import kind_of
@@ -20,9 +20,12 @@ from drainproof.model.scaler import Scaler, is_scaler
 from drainproof.model.workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from drainproof.model.finding import Finding
     from drainproof.model.shape import Raw
+
+_Joined = TypeVar("_Joined")
 
 VERSION = 1
 """Version of the saved form. A reader refuses what is newer."""
@@ -73,10 +76,11 @@ class _Index:
     workloads: list[Workload] = field(default_factory=list)
     scalers: dict[tuple[str, str], list[Scaler]] = field(default_factory=dict)
     services: dict[tuple[str, str], list[Service]] = field(default_factory=dict)
+    by_kind: dict[tuple[str, str], list[Item]] = field(default_factory=dict)
+    """Objects by API group, without a version, and kind."""
     problems: list[Problem] = field(default_factory=list)
     other_workloads: int = 0
     fragments: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
 
 
 class Snapshot:
@@ -114,6 +118,7 @@ class Snapshot:
         self.texts = dict(texts or {})
         self._problems = tuple(problems)
         self._index: _Index | None = None
+        self._joins: dict[Callable[[Snapshot], object], object] = {}
 
     @classmethod
     def of(cls, objects: Iterable[Raw], *, partial: bool = False) -> Snapshot:
@@ -165,6 +170,54 @@ class Snapshot:
             if _same_namespace(service, workload)
             and all(labels.get(key) == value for key, value in service.selector.items())
         )
+
+    def join(self, build: Callable[[Snapshot], _Joined]) -> _Joined:
+        """Return what ``build`` makes of this Snapshot; it is called once, at first asking."""
+        if build not in self._joins:
+            self._joins[build] = build(self)
+        return cast("_Joined", self._joins[build])
+
+    def read(
+        self, group: str, kind: str, reader: Callable[[Raw, Origin | None], _Joined]
+    ) -> list[_Joined]:
+        """Return all objects of a kind, read by ``reader``.
+
+        One that holds a wrong type becomes a problem of the Snapshot. Call it inside what
+        :meth:`join` builds, so that each object is read once.
+
+        Args:
+            group: API group without a version: ``policy``; empty is the core group.
+            kind: ``PodDisruptionBudget``.
+            reader: Makes a value of a raw object and its origin; may raise ShapeError.
+        """
+        found = []
+        for item in self._built().by_kind.get((group, kind), ()):
+            try:
+                found.append(reader(item.object, item.origin))
+            except shape.ShapeError as error:
+                who = Located(**named(item.object), object=item.object, origin=item.origin)
+                self.refuse(who, error)
+        return found
+
+    def refuse(self, who: Located, error: shape.ShapeError) -> None:
+        """Note that a field of an object holds another type than Kubernetes wants."""
+        problem = _wrong_type(who, error)
+        if problem not in self._built().problems:
+            self._built().problems.append(problem)
+
+    def absence(
+        self, subject: Located, path: str, message: str, severity: Severity | None = None
+    ) -> Finding:
+        """Return a finding that a related object is missing.
+
+        Where the input is partial, such as one file of a chart, it is a warning that says so.
+        """
+        if self.partial:
+            message = (
+                f"{message} (a warning only: it may be in files that this audit was not given)"
+            )
+            severity = Severity.WARNING
+        return subject.finding(path, message, severity)
 
     def to_json(self) -> bytes:
         """Return the saved form. Values that look like secrets are hidden in it."""
@@ -238,6 +291,10 @@ def _index(items: Iterable[Item]) -> _Index:
     index = _Index()
     for item in items:
         obj = item.object
+        version, kind = obj.get("apiVersion"), obj.get("kind")
+        if isinstance(version, str) and isinstance(kind, str):
+            group, slash, _ = version.partition("/")
+            index.by_kind.setdefault((group if slash else "", kind), []).append(item)
         try:
             if kind_of(obj) is not None:
                 _add_workload(index, obj, item.origin)
@@ -247,16 +304,18 @@ def _index(items: Iterable[Item]) -> _Index:
                 _add_service(index, obj, item.origin)
         except shape.ShapeError as error:
             who = Located(**named(obj), object=obj, origin=item.origin)
-            index.problems.append(
-                Problem(
-                    f"{who.ref}: {error.message}",
-                    file=who.file,
-                    path=error.path,
-                    origin=item.origin,
-                    hint="The API server would refuse it too.",
-                )
-            )
+            index.problems.append(_wrong_type(who, error))
     return index
+
+
+def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
+    return Problem(
+        f"{who.ref}: {error.message}",
+        file=who.file,
+        path=error.path,
+        origin=who.origin,
+        hint="The API server would refuse it too.",
+    )
 
 
 def _add_workload(index: _Index, obj: Raw, origin: Origin | None) -> None:

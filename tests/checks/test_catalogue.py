@@ -33,6 +33,7 @@ FIRST_RULES = {
     "has-scaler",
 }
 FAILS = "# Fails: "
+FOR = "# Profiles: "
 
 each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.slug)
 
@@ -41,12 +42,32 @@ def fixtures(kind: str) -> list[Path]:
     return sorted(FIXTURES.glob(f"*/{kind}-*.yaml"))
 
 
-def named(path: Path) -> str:
-    return f"{path.parent.name}/{path.stem}"
+def named(value: Path | str) -> str:
+    return value if isinstance(value, str) else f"{value.parent.name}/{value.stem}"
 
 
-def judged(path: Path) -> audit.AuditResult:
-    return audit.run(files.read([path]), PROFILES["production"], CHECKS)
+def header(path: Path, name: str) -> str:
+    """Return what a comment at the top of a fixture says: ``# Fails: …``, ``# Profiles: …``."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if line.startswith(name):
+            return line.removeprefix(name)
+    return ""
+
+
+def cases(kind: str) -> list[tuple[Path, str]]:
+    """Return each fixture with each profile that it is for; all, unless it names some."""
+    return [
+        (path, profile)
+        for path in fixtures(kind)
+        for profile in (header(path, FOR).split(", ") if header(path, FOR) else PROFILES)
+    ]
+
+
+def judged(path: Path, profile: str, *, own: bool) -> audit.AuditResult:
+    found = [check for check in CHECKS if not own or check.slug == path.parent.name]
+    return audit.run(files.read([path]), PROFILES[profile], found)
 
 
 def test_the_first_rules_are_there_under_the_slugs_that_waivers_will_name() -> None:
@@ -93,22 +114,30 @@ def test_no_fixture_is_left_of_a_check_that_is_gone() -> None:
     assert folders - {check.slug for check in CHECKS} == set()
 
 
-@pytest.mark.parametrize("path", fixtures("good"), ids=named)
-def test_a_good_manifest_has_no_finding_of_any_check(path: Path) -> None:
-    result = judged(path)
+@pytest.mark.parametrize(("path", "profile"), cases("good"), ids=named)
+def test_a_good_manifest_passes_its_own_check(path: Path, profile: str) -> None:
+    result = judged(path, profile, own=True)
+    assert len(result.snapshot.workloads) > 0
+    assert result.problems == ()
+    assert [item.message for _, item in result.findings] == []
+
+
+@pytest.mark.parametrize(("path", "profile"), cases("bad"), ids=named)
+def test_a_bad_manifest_fails_by_its_own_check_and_for_its_reason(path: Path, profile: str) -> None:
+    reason = header(path, FAILS)
+    assert reason
+    result = judged(path, profile, own=True)
+    assert result.problems == ()
+    assert {outcome.verdict for outcome, _ in result.findings} == {"fail"}
+    assert any(reason in item.message for _, item in result.findings)
+
+
+@pytest.mark.parametrize("path", sorted((FIXTURES / "whole").glob("*.yaml")), ids=named)
+def test_a_deployment_that_is_wholly_as_it_should_be_has_no_finding_of_any_check(
+    path: Path,
+) -> None:
+    result = judged(path, "production", own=False)
     assert len(result.outcomes) > 0
     assert result.problems == ()
     found = {(outcome.check.slug, item.message) for outcome, item in result.findings}
     assert found == set()
-
-
-@pytest.mark.parametrize("path", fixtures("bad"), ids=named)
-def test_a_bad_manifest_fails_by_its_own_check_alone_and_for_its_reason(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    assert first.startswith(FAILS)
-    reason = first.removeprefix(FAILS)
-    result = judged(path)
-    assert result.problems == ()
-    found = [(outcome.check.slug, outcome.verdict) for outcome, _ in result.findings]
-    assert set(found) == {(path.parent.name, "fail")}
-    assert any(reason in item.message for _, item in result.findings)

@@ -53,6 +53,20 @@ def test_streams_cut_with_http_200_and_done_are_counted_as_silently_truncated() 
     assert aborts_at(135, SILENT).judged().silently_truncated == 4
 
 
+def test_an_engine_that_hangs_at_sigterm_is_blamed_and_not_the_clients_patience() -> None:
+    def fate(pod: str, sent: float, end: float) -> Fate | None:
+        if pod == "old" and sent < 135 < end:
+            last = round((135 - sent) * 1e6)  # microseconds after the request was sent
+            stalled = {"ending": Ending.STALLED, "error": "silent for 40 s"}
+            return 175.0, {"raw": HALF, "arrivals": [[last, len(HALF)]], **stalled}
+        return None
+
+    verdict = Story(fate=fate, container_ended=160, end=180).judged()
+    assert verdict.causes == {"engine-aborts-on-sigterm": 4}
+    assert "the last token came 0.0 s after SIGTERM to pod/old" in verdict.evidence
+    assert "nothing for 40 s, until its client gave up" in verdict.evidence
+
+
 def test_streams_cut_in_their_framing_are_dropped_but_not_silently() -> None:
     verdict = aborts_at(135, HALF, ending=Ending.EOF, error="closed").judged()
     assert (verdict.dropped, verdict.silently_truncated) == (4, 0)
