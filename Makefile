@@ -3,9 +3,9 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := drainproof checks fixtures/engines tests bench conftest.py
+SOURCES := drainproof checks fixtures/engines tests bench docs conftest.py
 
-.PHONY: help setup demo test test-engine check format lock bench-audit bench-streams clean
+.PHONY: help setup demo test test-engine check format lock docs bench-audit bench-streams clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: setup ## Format and fix what can be fixed
 
 lock: setup ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml --output-file requirements.lock --upgrade
+
+docs: setup ## Write docs/checks and the README's table anew from the checks
+	$(BIN)/python -m docs.generate
 
 bench-audit: setup ## drainproof audit beside kube-score, one generated file
 	$(BIN)/python bench/audit/run.py
