@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Disturb a target under streaming load, and judge it.",
     ),
     "cluster": ("drainproof.clusters.command:cluster", "Bring the embedded cluster up or down."),
+    "fix": ("drainproof.fix.command:fix", "Write what can be fixed without guessing."),
     "judge": ("drainproof.faults.command:judge", "Repeat a chaos run's verdict from its evidence."),
     "restore": ("drainproof.faults.command:restore", "Undo what an interrupted chaos run left."),
     "rules": ("drainproof.judge.command:rules", "List the checks, or explain one."),
