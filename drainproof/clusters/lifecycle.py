@@ -9,7 +9,16 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from drainproof.clusters import ClusterStatus, artefacts, engine, kind, preflight, recipe, records
+from drainproof.clusters import (
+    ClusterStatus,
+    artefacts,
+    engine,
+    kind,
+    packages,
+    preflight,
+    recipe,
+    records,
+)
 from drainproof.clusters.artefacts import locked
 from drainproof.clusters.commands import run
 from drainproof.clusters.places import clusters_folder, state_folder
@@ -34,6 +43,7 @@ def up(name: str, progress: Progress, engines: Path) -> Cluster:
         found = status(name)
         if found.cluster is not None and found.healthy:
             progress.line(f"the cluster {name} is up already")
+            packages.client_image(progress)
             return found.cluster
         own = not usable_docker()
         preflight.check(own_engine=own)
@@ -41,6 +51,8 @@ def up(name: str, progress: Progress, engines: Path) -> Cluster:
             progress.line(f"the cluster {name} is thrown away: {found.problem}")
         _remove(name)
         artefacts.ensure(recipe.needed(own_engine=own), progress)
+        # Inside the cluster's network, nothing can be fetched that it is made from.
+        packages.client_image(progress)
         engines.mkdir(parents=True, exist_ok=True)
         with progress.step(f"cluster {name}", 40):
             try:

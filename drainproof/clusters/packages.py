@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from drainproof.clusters.artefacts import Artefact, ensure
 from drainproof.clusters.commands import run
 from drainproof.clusters.images import BuiltImage, ImageConfig, layered_image
 from drainproof.content import content
+from drainproof.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,32 +26,50 @@ PYTHON = "3.11"
 _HOME = "/opt/drainproof"
 
 
-def python_packages(name: str, lock: Path, *, estimate_s: float = 10) -> Artefact:
+def python_packages(
+    name: str, lock: Path, *, byte_code: bool = False, estimate_s: float = 10
+) -> Artefact:
     """Return the artefact with the packages of a lock file, for the Python that pods have.
+
+    They are installed by uv if it is there: gigabytes take it a third of pip's time.
 
     Args:
         name: What the packages are for.
         lock: A requirements file with a hash for each package.
+        byte_code: Whether to compile them, for pods that mount them and can't keep byte code
+            themselves. Of use to them only if this process's Python is ``PYTHON`` too.
         estimate_s: Seconds that the installation takes.
     """
 
     def build(into: Path) -> None:
-        run(
-            [
-                sys.executable,
-                *("-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-                *("--no-deps", "--no-compile", "--require-hashes", "--only-binary", ":all:"),
-                *("--python-version", PYTHON, "--implementation", "cp"),
-                *("--target", into / "site-packages", "--requirement", lock),
-            ]
-        )
+        argv: list[str | Path] = [*_installer(), "--requirement", lock, "--quiet"]
+        argv += ["--no-deps", "--require-hashes", "--only-binary", ":all:"]
+        argv += ["--compile" if byte_code else "--no-compile", "--python-version", PYTHON]
+        argv += ["--target", into / "site-packages"]
+        try:
+            run(argv)
+        except UserError as error:
+            raise UserError(
+                f"could not install the packages of {lock}: {error}",
+                hint="It needs uv or pip, a package index that answers, and room on the disk.",
+            ) from error
+        (into / "site-packages" / ".lock").unlink(missing_ok=True)  # uv's
 
     inputs: dict[str, str | Path | Artefact] = {
         "lock": lock,
         "python": PYTHON,
+        "byte code": str(byte_code),
         "recipe": Path(__file__),
     }
     return Artefact(f"packages-{name}", inputs, build, estimate_s=estimate_s)
+
+
+def _installer() -> tuple[str, ...]:
+    beside = Path(sys.executable).parent
+    uv = shutil.which("uv", path=f"{beside}:{os.environ.get('PATH', os.defpath)}")
+    if uv is None:
+        return (sys.executable, "-m", "pip", "install", "--disable-pip-version-check")
+    return (uv, "pip", "install", "--python", sys.executable)
 
 
 def python_image(

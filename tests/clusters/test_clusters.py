@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drainproof import clusters
-from drainproof.clusters import artefacts, engine, kind, lifecycle, preflight, records
+from drainproof.clusters import artefacts, engine, kind, lifecycle, packages, preflight, records
 from drainproof.clusters.places import state_folder
 from drainproof.clusters.processes import Process
 from drainproof.clusters.records import Record
@@ -21,7 +21,7 @@ from drainproof.errors import UserError
 from drainproof.progress import NoProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,14 @@ def record() -> Record:
     record = Record("mine", process, "unix:///run/d.sock", "drainproof/node:1", complete=True)
     record.save()
     return record
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Process]:
+    """Stand for an engine: a process that a test may end, and that ends with it."""
+    with subprocess.Popen(["sleep", "600"]) as running:
+        yield Process.of(running.pid) or pytest.fail("it does not run")
+        running.kill()
 
 
 def test_a_cluster_that_is_up_is_found_by_name_and_by_context(record: Record) -> None:
@@ -74,15 +82,15 @@ def test_a_record_that_can_not_be_read_is_as_good_as_none(record: Record, text: 
     assert clusters.find("mine") is None
 
 
-def test_down_ends_the_engine_of_a_record_that_another_version_wrote(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "600"]) as sleeper:
-        process = Process.of(sleeper.pid) or pytest.fail("it does not run")
-        file = tmp_path / "state" / "drainproof" / "clusters" / "mine" / "cluster.json"
-        file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"name": "mine", "engine": asdict(process), "new": 1}))
-        assert clusters.find("mine") is None
-        assert clusters.down("mine", progress=NoProgress()) is True
-        assert not process.alive
+def test_down_ends_the_engine_of_a_record_that_another_version_wrote(
+    tmp_path: Path, sleeper: Process
+) -> None:
+    file = tmp_path / "state" / "drainproof" / "clusters" / "mine" / "cluster.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"name": "mine", "engine": asdict(sleeper), "new": 1}))
+    assert clusters.find("mine") is None
+    assert clusters.down("mine", progress=NoProgress()) is True
+    assert not sleeper.alive
 
 
 def test_the_folder_of_a_cluster_is_closed_to_others(record: Record) -> None:
@@ -115,11 +123,13 @@ def test_down_says_what_it_could_not_remove(
     assert records.load(record.name) is not None
 
 
-def test_an_up_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_up_that_fails_leaves_nothing_running(
+    monkeypatch: pytest.MonkeyPatch, sleeper: Process
+) -> None:
     def start(state: Path, record: Callable[[Process], None]) -> Process:
         assert state == state_folder("mine")
-        record(engine_process)
-        return engine_process
+        record(sleeper)
+        return sleeper
 
     def fail(*_: object) -> None:
         raise UserError("kind did not like it")
@@ -127,14 +137,45 @@ def test_an_up_that_fails_leaves_nothing_running(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lifecycle, "usable_docker", lambda: False)
     monkeypatch.setattr(preflight, "check", lambda **_: None)
     monkeypatch.setattr(artefacts, "ensure", lambda *_: None)
+    monkeypatch.setattr(packages, "client_image", lambda _: None)
+    monkeypatch.setattr(engine, "socket_path", lambda _: Path("/run/d.sock"))
     monkeypatch.setattr(engine, "start", start)
     monkeypatch.setattr(kind, "create", fail)
-    with subprocess.Popen(["sleep", "600"]) as sleeper:
-        engine_process = Process.of(sleeper.pid) or pytest.fail("it does not run")
-        with pytest.raises(UserError, match="kind did not like it"):
-            clusters.up("mine", progress=NoProgress())
-        assert not engine_process.alive
+    with pytest.raises(UserError, match="kind did not like it"):
+        clusters.up("mine", progress=NoProgress())
+    assert not sleeper.alive
     assert not state_folder("mine").exists()
+
+
+def test_the_streaming_client_is_built_before_there_is_a_cluster_with_no_way_out(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def create(name: str, _: Path) -> clusters.Cluster:
+        order.append(f"cluster {name}")
+        return record.cluster()
+
+    monkeypatch.setattr(lifecycle, "usable_docker", lambda: False)
+    monkeypatch.setattr(preflight, "check", lambda **_: None)
+    monkeypatch.setattr(artefacts, "ensure", lambda *_: None)
+    monkeypatch.setattr(packages, "client_image", lambda _: order.append("client"))
+    monkeypatch.setattr(lifecycle, "_create", create)
+    clusters.up("new", progress=NoProgress())
+    assert order == ["client", "cluster new"]
+
+
+def test_a_healthy_cluster_is_used_with_the_streaming_client_of_today(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = record.cluster()
+    nodes = {"one": True, "two": True}
+    found = clusters.ClusterStatus("mine", running=True, nodes=nodes, problem="", cluster=cluster)
+    built: list[str] = []
+    monkeypatch.setattr(lifecycle, "status", lambda _: found)
+    monkeypatch.setattr(packages, "client_image", lambda _: built.append("client"))
+    assert clusters.up("mine", progress=NoProgress()) == cluster
+    assert built == ["client"]
 
 
 def test_kind_is_told_to_leave_the_users_kubeconfig_alone(record: Record) -> None:

@@ -40,7 +40,7 @@ def embedded() -> Cluster:
     # What packages are fetched for comes first: the cluster's network has no uplink.
     streams_image(cluster)
     sim_image(cluster)
-    install.publish(progress, ["vllm"])
+    install.publish(progress)
     cluster.enter()
     return cluster
 

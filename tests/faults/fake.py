@@ -11,11 +11,11 @@ import itertools
 import json
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import urllib3
@@ -26,11 +26,12 @@ from drainproof.streams.history import Client, ClientDone, Clock, Sent, Stream, 
 from tests.streams.bodies import answer, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kubernetes.client import ApiClient
 
 Object = dict[str, Any]
+_T = TypeVar("_T")
 NAMESPACE = "inference"
 WHOLE = b"".join(answer(5))
 _PLURALS = {resource.plural: kind for kind, resource in RESOURCES.items()}
@@ -185,6 +186,18 @@ class FakeCluster:
         version = int(item["metadata"]["resourceVersion"])
         self.log.append((version, {"type": event, "object": copy.deepcopy(item)}, kind))
         self.changed.notify_all()
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Allow one write at a time, with what tests want to happen around it."""
+        with self.lock:
+            self.writes.append(what)
+            number = len(self.writes)
+            self.before_write(number)
+            try:
+                yield
+            finally:
+                self.after_write(number)
 
     # ── controllers ──
 
@@ -379,69 +392,32 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(kind, namespace, query)
 
     def do_POST(self) -> None:
-        kind, namespace, _, _ = self._where()
+        kind, namespace, name, _ = self._where()
         body = self._body()
         if kind == "SelfSubjectAccessReview":
             asked = body["spec"]["resourceAttributes"]
-            plural = asked["resource"] + (
-                f"/{asked['subresource']}" if asked["subresource"] else ""
-            )
+            plural = "/".join(filter(None, (asked["resource"], asked["subresource"])))
             allowed = (asked["verb"], plural) not in self.cluster.denied
             self._send(201, {"status": {"allowed": allowed}})
             return
-        with self._write():
-            key = (kind, namespace, body["metadata"]["name"])
-            if key in self.cluster.objects:
-                self._fail(409, "already exists")
+        cluster = self.cluster
+        with cluster.writing(f"{self.command} {urlsplit(self.path).path}"):
+            key = (kind, namespace, name or body["metadata"]["name"])
+            known = cluster.objects.get(key)
+            refused = _refusal(self.command, known, body)
+            if refused:
+                self._fail(*refused)
                 return
-            stored = self.cluster.put(kind, namespace, body)
-            self.cluster.written("POST", kind, stored)
-        self._send(201, stored)
+            if self.command == "DELETE":
+                cluster.drop(*key)
+                answer: Object = {"kind": "Status", "status": "Success"}
+            else:
+                item = _patched(known, body) if known and self.command == "PATCH" else body
+                answer = cluster.put(kind, namespace, item)
+                cluster.written(self.command, kind, answer)
+        self._send(201 if self.command == "POST" else 200, answer)
 
-    def do_PUT(self) -> None:
-        kind, namespace, name, _ = self._where()
-        body = self._body()
-        with self._write():
-            known = self.cluster.objects.get((kind, namespace, name))
-            if known is None:
-                self._fail(404, "not found")
-                return
-            version = body["metadata"].get("resourceVersion")
-            if version and version != known["metadata"]["resourceVersion"]:
-                self._fail(409, "the object has been modified")
-                return
-            stored = self.cluster.put(kind, namespace, body)
-        self._send(200, stored)
-
-    def do_PATCH(self) -> None:
-        kind, namespace, name, _ = self._where()
-        body = self._body()
-        with self._write():
-            known = self.cluster.objects.get((kind, namespace, name))
-            if known is None:
-                self._fail(404, "not found")
-                return
-            patched = _merged(copy.deepcopy(known), body)
-            if patched["spec"] != known["spec"]:
-                patched["metadata"]["generation"] = known["metadata"].get("generation", 0) + 1
-            stored = self.cluster.put(kind, namespace, patched)
-            self.cluster.written("PATCH", kind, stored)
-        self._send(200, stored)
-
-    def do_DELETE(self) -> None:
-        kind, namespace, name, _ = self._where()
-        body = self._body()
-        with self._write():
-            known = self.cluster.objects.get((kind, namespace, name))
-            if known is None:
-                self._fail(404, "not found")
-                return
-            uid = body.get("preconditions", {}).get("uid")
-            if uid and uid != known["metadata"]["uid"]:
-                self._fail(409, "another identity")
-                return
-            self.cluster.drop(kind, namespace, name)
-        self._send(200, {"kind": "Status", "status": "Success"})
+    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - as http.server calls them
 
     def _where(self) -> tuple[str, str, str, str]:
         """Return kind, namespace, name and what follows."""
@@ -457,9 +433,6 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         found: Object = json.loads(self.rfile.read(length) or b"{}")
         return found
-
-    def _write(self) -> Any:  # noqa: ANN401 - a context manager
-        return _Write(self)
 
     def _one(self, kind: str, namespace: str, name: str) -> None:
         with self.cluster.lock:
@@ -480,42 +453,35 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"metadata": {"resourceVersion": version}, "items": items})
 
     def _watch(self, kind: str, namespace: str, version: int, query: dict[str, str]) -> None:
-        cluster = self.cluster
-        self._begin_chunks()
-        seen = version
-        give_up = time.monotonic() + 2
-        with suppress(OSError):
-            while time.monotonic() < give_up and not cluster.closed:
-                with cluster.lock:
-                    fresh = [entry for entry in cluster.log if entry[0] > seen]
-                    if not fresh:
-                        cluster.changed.wait(0.2)
-                        continue
+        with self._chunks():
+            for fresh in self._grown(self.cluster.log, 2):
                 for number, event, found in fresh:
-                    seen = number
                     item = event["object"]
-                    where = item["metadata"].get("namespace", "")
-                    if found == kind and where == namespace and _fits(item, query):
+                    here = found == kind and item["metadata"].get("namespace", "") == namespace
+                    if number > version and here and _fits(item, query):
                         self._chunk(json.dumps(event).encode() + b"\n")
-            self._chunk(b"")
 
     def _stream_log(self) -> None:
-        cluster = self.cluster
-        self._begin_chunks()
-        sent = 0
-        with suppress(OSError):
-            while not cluster.closed:
-                with cluster.lock:
-                    fresh = cluster.lines[sent:]
-                    if not fresh:
-                        cluster.changed.wait(0.2)
-                        continue
+        with self._chunks():
+            for fresh in self._grown(self.cluster.lines):
                 for line in fresh:
-                    sent += 1
                     self._chunk(line)
                 if b"client-done" in fresh[-1]:
                     break
-            self._chunk(b"")
+
+    def _grown(self, whole: list[_T], give_up_s: float = float("inf")) -> Iterator[list[_T]]:
+        """Return what is in a list, then what was added, again and again."""
+        cluster = self.cluster
+        seen = 0
+        give_up = time.monotonic() + give_up_s
+        while time.monotonic() < give_up and not cluster.closed:
+            with cluster.lock:
+                fresh = whole[seen:]
+                if not fresh:
+                    cluster.changed.wait(0.2)
+                    continue
+            seen += len(fresh)
+            yield fresh
 
     def _proxied(self, rest: str) -> None:
         if rest.endswith("v1/models"):
@@ -524,10 +490,15 @@ class _Handler(BaseHTTPRequestHandler):
         text = b"vllm:num_requests_running 9.0\nvllm:num_requests_waiting 0.0\n"
         self._raw(200, text)
 
-    def _begin_chunks(self) -> None:
+    @contextmanager
+    def _chunks(self) -> Iterator[None]:
+        """Answer in chunks, unless whoever asked goes away."""
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        with suppress(OSError):
+            yield
+            self._chunk(b"")
 
     def _chunk(self, data: bytes) -> None:
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
@@ -547,21 +518,27 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-class _Write:
-    """One write at a time, with what tests want to happen around it."""
+def _refusal(method: str, known: Object | None, body: Object) -> tuple[int, str] | None:
+    """Return the status and the message with which a write is refused, if it is."""
+    if method == "POST":
+        return (409, "already exists") if known else None
+    if known is None:
+        return 404, "not found"
+    meta = known["metadata"]
+    version = body.get("metadata", {}).get("resourceVersion")
+    if method == "PUT" and version and version != meta["resourceVersion"]:
+        return 409, "the object has been modified"
+    uid = body.get("preconditions", {}).get("uid")
+    if method == "DELETE" and uid and uid != meta["uid"]:
+        return 409, "another identity"
+    return None
 
-    def __init__(self, handler: _Handler) -> None:
-        self._cluster = handler.cluster
-        self._what = f"{handler.command} {urlsplit(handler.path).path}"
 
-    def __enter__(self) -> None:
-        self._cluster.lock.acquire()
-        self._cluster.writes.append(self._what)
-        self._cluster.before_write(len(self._cluster.writes))
-
-    def __exit__(self, *_: object) -> None:
-        self._cluster.after_write(len(self._cluster.writes))
-        self._cluster.lock.release()
+def _patched(known: Object, body: Object) -> Object:
+    patched = _merged(copy.deepcopy(known), body)
+    if patched["spec"] != known["spec"]:
+        patched["metadata"]["generation"] = known["metadata"].get("generation", 0) + 1
+    return patched
 
 
 def _merged(item: Object, patch: Object) -> Object:
