@@ -16,13 +16,13 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drainproof.judge.audit import Outcome
-    from drainproof.judge.registry import Check
+    from drainproof.judge.config import Audit, Config
     from drainproof.model.snapshot import Snapshot
-    from drainproof.model.workload import Workload
 
 _KINDS = ("manifest", "live", "chaos")
-_SNAPSHOT = pytest.StashKey["Snapshot"]()
+_AUDIT: pytest.StashKey[Audit] = pytest.StashKey()
+_OWN = "drainproof"
+"""What ``--pyargs drainproof`` names: drainproof's own checks, wherever they are installed."""
 _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--manifests", "drainproof_manifests", {
         "action": "append", "metavar": "PATH", "help": "Manifests that the checks look at."}),
@@ -32,8 +32,20 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
         "action": "append", "metavar": "NAME", "help": "Namespace in that cluster."}),
     ("--all-namespaces", "drainproof_all", {
         "action": "store_true", "help": "Look at all namespaces of that cluster."}),
+    ("--values", "drainproof_values", {
+        "action": "append", "metavar": "FILE", "help": "Values file for Helm charts."}),
+    ("--set", "drainproof_sets", {
+        "action": "append", "metavar": "KEY=VALUE", "help": "Value for Helm charts."}),
     ("--profile", "drainproof_profile", {
-        "default": "production", "metavar": "NAME", "help": "production, dev or module."}),
+        "metavar": "NAME", "help": "production (default), dev or module."}),
+    ("--fail-on", "drainproof_fail_on", {
+        "choices": ("error", "warning"), "help": "Least severity that fails; error by default."}),
+    ("--waivers", "drainproof_waivers", {
+        "metavar": "FILE", "help": "A file of waivers."}),
+    ("--baseline", "drainproof_baseline", {
+        "metavar": "FILE", "help": "Findings that are taken as given."}),
+    ("--drainproof-config", "drainproof_config", {
+        "metavar": "FILE", "help": "A config file instead of the one that is found."}),
     ("--target", "drainproof_target", {
         "metavar": "KIND/NAME", "help": "Workload that checks/chaos disturbs."}),
     ("--fault", "drainproof_faults", {
@@ -63,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection(session: pytest.Session) -> None:
     """Read what the checks look at, so that bad usage ends the run before anything is collected."""
     config = session.config
+    _find_own_checks(config)
     if config.getoption("drainproof_target"):
         namespaces = config.getoption("drainproof_namespaces") or []
         if not config.getoption("drainproof_context") or len(namespaces) != 1:
@@ -79,16 +92,16 @@ def pytest_collection(session: pytest.Session) -> None:
         return
     from drainproof.errors import UserError  # noqa: PLC0415 - nothing heavy until it is used
     from drainproof.judge.audit import nothing_to_audit  # noqa: PLC0415 - same
-    from drainproof.judge.profiles import profile  # noqa: PLC0415 - same
+    from drainproof.judge.config import Audit  # noqa: PLC0415 - same
 
     try:
-        profile(config.getoption("drainproof_profile"))
+        settings = _settings(config)
         snapshot = _snapshot(config)
         if not snapshot.workloads and not snapshot.problems:
             raise nothing_to_audit(snapshot)
+        config.stash[_AUDIT] = Audit(snapshot, settings)
     except UserError as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[_SNAPSHOT] = snapshot
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -99,16 +112,38 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
         return None
     config = parent.config
     chaos = file_path.parent.name == "chaos"
-    ready = config.getoption("drainproof_target") if chaos else _SNAPSHOT in config.stash
+    ready = config.getoption("drainproof_target") if chaos else _AUDIT in config.stash
     return CheckFile.from_parent(parent, path=file_path) if ready else None
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
-    """Show inconclusive items as such; they count as failed, never as passed."""
+    """Show inconclusive items and those with warnings as such; the former count as failed."""
     properties = getattr(report, "user_properties", ())  # reports of collection have none
     if report.failed and ("verdict", "inconclusive") in properties:
         return "failed", "?", "INCONCLUSIVE"
+    if report.passed and report.when == "call" and _warnings(report):
+        return "passed", "w", "WARNING"
     return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the findings below ``--fail-on``: their items passed."""
+    if _AUDIT not in terminalreporter.config.stash:
+        return
+    reports = [item for item in terminalreporter.stats.get("passed", ()) if _warnings(item)]
+    if reports:
+        terminalreporter.section("drainproof: findings below --fail-on")
+        for report in reports:
+            terminalreporter.line(report.nodeid.rpartition("::")[2])
+            for said in _warnings(report):
+                terminalreporter.line(said)
+
+
+def _warnings(report: pytest.TestReport) -> list[str]:
+    properties = getattr(report, "user_properties", ())
+    if not properties or properties[0][0] != "check":
+        return []
+    return [value for name, value in properties if name == "warning"]
 
 
 class CheckFile(pytest.File):
@@ -117,118 +152,43 @@ class CheckFile(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         """Yield an item for each subject that the check applies to."""
         from drainproof.errors import UserError  # noqa: PLC0415 - as above
-        from drainproof.judge.registry import load_file  # noqa: PLC0415 - same
 
-        kind = self.path.parent.name
         try:
-            check = load_file(self.path, kind)
+            if self.path.parent.name == "chaos":
+                from drainproof.faults.pytest_chaos import collect_chaos_items  # noqa: PLC0415 - same
+                from drainproof.judge.registry import load_file  # noqa: PLC0415 - same
+
+                check = load_file(self.path, "chaos")
+                yield from collect_chaos_items(self, check) if check else ()
+            else:
+                from drainproof.judge.pytest_audit import items  # noqa: PLC0415 - same
+
+                files = (path for path in self.path.parent.glob("*.py") if _is_check(path))
+                first = self.path == min(files)
+                yield from items(self, self.config.stash[_AUDIT], first=first)
         except UserError as error:
             raise self.CollectError(str(error)) from None
-        if check is None:
-            return
-        if kind == "chaos":
-            from drainproof.faults.pytest_chaos import collect_chaos_items  # noqa: PLC0415 - same
-
-            yield from collect_chaos_items(self, check)
-            return
-        snapshot = self.config.stash[_SNAPSHOT]
-        yield from self._unreadable(snapshot)
-        names: set[str] = set()
-        for workload in snapshot.workloads:
-            if check.applies_to and workload.kind not in check.applies_to:
-                continue
-            name = f"{check.slug}[{workload.ref}]"
-            if name in names:  # the same object in two files, such as two overlays
-                name = f"{check.slug}[{workload.ref}@{workload.file}]"
-            names.add(name)
-            yield CheckItem.from_parent(self, name=name, check=check, subject=workload)
-
-    def _unreadable(self, snapshot: Snapshot) -> Iterator[pytest.Item]:
-        """Yield a failing item for each part of the input that can't be read, in one file only."""
-        first = min(path for path in self.path.parent.glob("*.py") if _is_check(path))
-        if self.path != first:
-            return
-        for problem in snapshot.problems:
-            where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-            yield UnreadableItem.from_parent(
-                self, name=f"readable[{where}]", said=str(problem), hint=problem.hint
-            )
 
 
-class CheckItem(pytest.Item):
-    """One check on one subject."""
+def _settings(config: pytest.Config) -> Config:
+    from drainproof.judge.config import load  # noqa: PLC0415 - as above
 
-    def __init__(self, *, check: Check, subject: Workload, **kwargs: Any) -> None:  # noqa: ANN401 - pytest's
-        super().__init__(**kwargs)
-        self.check = check
-        self.subject = subject
-        self.add_marker("drainproof")
-        self.user_properties += [
-            ("check", check.slug),
-            ("check_id", check.id),
-            ("subject", subject.ref),
-        ]
+    base = config.invocation_params.dir
 
-    def runtest(self) -> None:
-        """Judge; raise what fails or can't be told."""
-        from drainproof.judge.audit import Offered, judge  # noqa: PLC0415 - as above
-        from drainproof.judge.profiles import profile  # noqa: PLC0415 - same
+    def file(name: str) -> Path | None:
+        given: str | None = config.getoption(f"drainproof_{name}")
+        return base / given if given else None
 
-        chosen = profile(self.config.getoption("drainproof_profile"))
-        snapshot = self.config.stash[_SNAPSHOT]
-        outcome = judge(self.check, Offered(snapshot, self.subject, chosen))
-        self.user_properties.append(("verdict", outcome.verdict.value))
-        self.user_properties += [("assumption", item.message) for item in outcome.assumptions]
-        if outcome.findings:
-            raise NotPassed(outcome)
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:  # noqa: ANN401 - pytest's
-        """Write the findings instead of a traceback."""
-        if isinstance(excinfo.value, NotPassed):
-            return _written(excinfo.value.outcome, self.config.stash[_SNAPSHOT])
-        return super().repr_failure(excinfo, style)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Return what pytest heads a failure with."""
-        return self.path, None, self.name
-
-
-class UnreadableItem(pytest.Item):
-    """A part of the input that can't be read."""
-
-    def __init__(self, *, said: str, hint: str, **kwargs: Any) -> None:  # noqa: ANN401 - pytest's
-        super().__init__(**kwargs)
-        self.said = f"{said}\n  hint: {hint}" if hint else said
-        self.add_marker("drainproof")
-
-    def runtest(self) -> None:
-        """Fail."""
-        pytest.fail(self.said, pytrace=False)
-
-    def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Return what pytest heads the failure with."""
-        return self.path, None, self.name
-
-
-class NotPassed(Exception):  # noqa: N818 - a verdict, not an error
-    """A check that failed, or could not be decided."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(f"{outcome.check.slug}: {outcome.verdict.value}")
-        self.outcome = outcome
-
-
-def _written(outcome: Outcome, snapshot: Snapshot) -> str:
-    from drainproof.report.rows import lines_of  # noqa: PLC0415 - as above
-    from drainproof.report.terminal import printable  # noqa: PLC0415 - same
-
-    rows: list[str] = []
-    for item, line in zip(outcome.findings, lines_of(outcome.findings, snapshot), strict=True):
-        place = f"{item.origin.file}:{line}" if item.origin else item.object
-        word = item.severity.value if item.verdict == "fail" and item.severity else item.verdict
-        rows += [f"{word}: {place}: {item.path}", f"  {item.message}"]
-    rows.append(f"fix: {outcome.check.fix}")
-    return "\n".join(printable(row) for row in rows)
+    settings = load(
+        base,
+        file=file("config"),
+        profile_name=config.getoption("drainproof_profile"),
+        fail_on=config.getoption("drainproof_fail_on"),
+        waivers=file("waivers"),
+        baseline=file("baseline"),
+    )
+    settings.refuse_unknown()
+    return settings
 
 
 def _snapshot(config: pytest.Config) -> Snapshot:
@@ -238,17 +198,31 @@ def _snapshot(config: pytest.Config) -> Snapshot:
     context: str | None = config.getoption("drainproof_context")
     if manifests and context:
         raise UserError("expected either --manifests or --context, found both")
+    base = config.invocation_params.dir
     if manifests:
         from drainproof.collect import files  # noqa: PLC0415 - same
 
-        base = config.invocation_params.dir
-        return files.read([path if path == "-" else _relative(base / path) for path in manifests])
+        values: list[str] = config.getoption("drainproof_values") or []
+        return files.read(
+            [path if path == "-" else _relative(base / path) for path in manifests],
+            values=[_relative(base / file) for file in values],
+            sets=config.getoption("drainproof_sets") or [],
+        )
     namespaces: list[str] | None = config.getoption("drainproof_namespaces")
     if bool(namespaces) == bool(config.getoption("drainproof_all")):
         raise UserError("expected --namespace NAME or --all-namespaces with --context")
     from drainproof.collect import connect, live  # noqa: PLC0415 - same
 
     return live.read(connect.connect(context or ""), namespaces, source=f"context {context}")
+
+
+def _find_own_checks(config: pytest.Config) -> None:
+    """Let ``--pyargs drainproof`` mean the checks that drainproof was installed with."""
+    if config.getoption("pyargs") and _OWN in config.args:
+        from drainproof.content import content  # noqa: PLC0415 - as above
+
+        own = str(content("checks"))
+        config.args[:] = [own if part == _OWN else part for part in config.args]
 
 
 def _relative(path: Path) -> str:

@@ -1,8 +1,9 @@
-"""How long the audit of one large file takes, beside kube-score on the same file.
+"""How long the audit of one large file takes, beside other linters on the same file.
 
-Wall time of the whole process, interpreter start included, in turns. kube-score is built from its
-Go module, once, into the user's cache; it writes its shortest format, drainproof its usual one.
-The two look for different things: this compares the waiting, not the findings.
+Wall time and peak memory of the whole process, interpreter start included, in turns. The others are
+built or installed once, into the user's cache; each writes its shortest format and drainproof its
+usual one, with all its checks. They look for different things: this compares the waiting, not the
+findings. Kyverno is given three rules.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from drainproof.clusters import artefacts, golang
+from bench.audit import peers
 from drainproof.errors import UserError
 from drainproof.progress import PlainProgress
 
-HERE = Path(__file__).parent
-KUBE_SCORE = "github.com/zegl/kube-score/cmd/kube-score"
-LIMIT_S = 300.0
+LIMIT_S = 900.0
 """No run may take longer than this."""
+SLOW = frozenset({"kyverno", "checkov"})
+"""These take minutes on the large file: they are run on the small one only, and fewer times."""
+MEGABYTE = 10**6
 
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -82,6 +86,7 @@ spec:
             medium: Memory
             sizeLimit: 8Gi
       terminationGracePeriodSeconds: 120
+---
 """
 SCALED_OBJECT = """\
 apiVersion: keda.sh/v1alpha1
@@ -101,67 +106,127 @@ spec:
         query: |
           sum(vllm:num_requests_waiting{{namespace="inference",pod=~"vllm-{n}-.*"}})
         threshold: "5"
+---
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one tool."""
+
+    seconds: float
+    peak_bytes: int
+    printed: bytes
+
+
 def main() -> None:
-    """Measure both and print a table, the ratio, and a last line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="bench/audit/run.py")
+    """Measure all on the small file and the fast ones on the large one; print tables and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.audit.run")
     parser.add_argument("--workloads", type=int, default=1000, help="each with a ScaledObject")
+    parser.add_argument("--large", type=int, default=25_000, help="the same, for the large file")
     parser.add_argument("--rounds", type=int, default=7, help="for each tool (default 7)")
+    parser.add_argument("--all", action="store_true", help="the slow ones on the large file too")
     options = parser.parse_args()
-    peer = golang.go_binary(HERE / "peers", KUBE_SCORE, name="kube-score", estimate_s=60)
-    artefacts.ensure([peer], PlainProgress())
-    with tempfile.TemporaryDirectory(prefix="drainproof-bench-") as name:
-        file = Path(name) / "manifests.yaml"
-        file.write_text(manifests(options.workloads), encoding="utf-8")
-        commands = {
-            "drainproof": [sys.executable, "-m", "drainproof", "audit", str(file)],
-            "kube-score": [str(peer.path / "kube-score"), "score", "-o", "ci", str(file)],
-        }
-        said = run([*commands["drainproof"], "--format", "json"])[1]
-        judged = orjson.loads(said)["summary"]["workloads"]
-        if judged != options.workloads:
-            raise SystemExit(f"drainproof judged {judged} of {options.workloads} workloads")
-        seconds: dict[str, list[float]] = {tool: [] for tool in commands}
-        for _ in range(options.rounds):
-            for tool, command in commands.items():
-                seconds[tool].append(run(command)[0])
-        size = file.stat().st_size / 1e6
-    print(f"{options.workloads} Deployments + {options.workloads} ScaledObjects, {size:.1f} MB")
-    print(f"{'tool':<12}{'min s':>8}{'median s':>10}   of {options.rounds} runs each")
-    for tool, taken in seconds.items():
-        print(f"{tool:<12}{min(taken):>8.3f}{statistics.median(taken):>10.3f}")
-    best = {tool: min(taken) for tool, taken in seconds.items()}
-    middle = {tool: statistics.median(taken) for tool, taken in seconds.items()}
-    print(
-        f"drainproof / kube-score: {best['drainproof'] / best['kube-score']:.2f} (min), "
-        f"{middle['drainproof'] / middle['kube-score']:.2f} (median)"
+    others = peers.set_up(PlainProgress())
+    own = [sys.executable, "-m", "drainproof", "audit"]
+    tools = {"drainproof": own, **others}
+    slow_rounds = min(2, options.rounds)
+    small = measure(
+        options.workloads,
+        tools,
+        {name: slow_rounds if name in SLOW else options.rounds for name in tools},
     )
-    last = {"bench": "audit", "seconds": {tool: round(taken, 4) for tool, taken in best.items()}}
+    large_tools = {name: tools[name] for name in tools if options.all or name not in SLOW}
+    large = measure(options.large, large_tools, dict.fromkeys(large_tools, slow_rounds))
+    last = {
+        "bench": "audit",
+        "objects": 2 * options.workloads,
+        "seconds": {name: round(best(runs), 4) for name, runs in small.items()},
+        "peak_mb": {name: round(peak(runs)) for name, runs in small.items()},
+        "of_kube_score": round(best(small["drainproof"]) / best(small["kube-score"]), 3),
+        "large": {
+            "objects": 2 * options.large,
+            "seconds": {name: round(best(runs), 3) for name, runs in large.items()},
+            "peak_mb": {name: round(peak(runs)) for name, runs in large.items()},
+        },
+    }
     print(orjson.dumps(last).decode())
 
 
-def manifests(workloads: int) -> str:
-    """Return a Deployment and its ScaledObject, ``workloads`` times."""
-    return "---\n".join(
-        text.format(n=number) for number in range(workloads) for text in (DEPLOYMENT, SCALED_OBJECT)
-    )
+def measure(
+    workloads: int, tools: dict[str, list[str]], rounds: dict[str, int]
+) -> dict[str, list[Run]]:
+    """Run every tool on one file, in turns, and print what that took."""
+    runs: dict[str, list[Run]] = {name: [] for name in tools}
+    with tempfile.TemporaryDirectory(prefix="drainproof-bench-") as folder:
+        file = Path(folder) / "manifests.yaml"
+        with file.open("w", encoding="utf-8") as stream:
+            for number in range(workloads):
+                stream.write(DEPLOYMENT.format(n=number))
+                stream.write(SCALED_OBJECT.format(n=number))
+        print(
+            f"\n{workloads} Deployments + {workloads} ScaledObjects, "
+            f"{file.stat().st_size / MEGABYTE:.1f} MB"
+        )
+        for turn in range(max(rounds.values())):
+            for name, command in tools.items():
+                if turn < rounds[name]:
+                    runs[name].append(run([*command, str(file)]))
+        judged = summary([*tools["drainproof"], "--format", "json", str(file)])
+    if judged != workloads:
+        raise SystemExit(f"drainproof judged {judged} of {workloads} workloads")
+    print(f"{'tool':<13}{'runs':>5}{'min s':>9}{'median s':>10}{'peak MB':>9}{'x drainproof':>14}")
+    for name, listed in runs.items():
+        middle = statistics.median(one.seconds for one in listed)
+        ratio = best(listed) / best(runs["drainproof"])
+        print(
+            f"{name:<13}{len(listed):>5}{best(listed):>9.3f}{middle:>10.3f}"
+            f"{peak(listed):>9.0f}{ratio:>14.2f}"
+        )
+    ratio = best(runs["drainproof"]) / best(runs["kube-score"])
+    per_object = best(runs["drainproof"]) / (2 * workloads) * 1e6
+    print(f"drainproof / kube-score: {ratio:.2f}; drainproof takes {per_object:.0f} µs an object")
+    return runs
 
 
-def run(command: list[str]) -> tuple[float, bytes]:
-    """Run a tool to its end; return seconds and what it printed.
+def best(runs: list[Run]) -> float:
+    """Return the shortest time, in seconds."""
+    return min(one.seconds for one in runs)
 
-    Both tools exit with 1 for findings; anything else is an error. Python may keep its compiled
-    modules, as it does for users; the first run writes them.
+
+def peak(runs: list[Run]) -> float:
+    """Return the largest peak memory, in megabytes."""
+    return max(one.peak_bytes for one in runs) / MEGABYTE
+
+
+def summary(command: list[str]) -> int:
+    """Return how many workloads drainproof judged, by its own report."""
+    said = orjson.loads(run(command).printed)
+    return int(said["summary"]["workloads"])
+
+
+def run(command: list[str]) -> Run:
+    """Run a tool to its end.
+
+    All exit with 1 for findings; anything else is an error. Python may keep its compiled modules,
+    as it does for users; the first run writes them.
     """
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, check=False, env=env, timeout=LIMIT_S)
-    taken = time.perf_counter() - start
-    if done.returncode not in {0, 1}:
-        raise SystemExit(f"{command[0]}: exit code {done.returncode}: {done.stderr.decode()[:500]}")
-    return taken, done.stdout
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=env)
+        watch = threading.Timer(LIMIT_S, process.kill)
+        watch.start()
+        _, status, used = os.wait4(process.pid, 0)
+        taken = time.perf_counter() - start
+        watch.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode not in {0, 1}:
+            said = err.read().decode(errors="replace")[-500:]
+            raise SystemExit(f"{command[0]}: exit code {process.returncode}: {said}")
+        return Run(taken, used.ru_maxrss * 1024, out.read())
 
 
 if __name__ == "__main__":

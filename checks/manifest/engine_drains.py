@@ -29,11 +29,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.judge.profiles import Profile
+    from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
@@ -41,12 +43,12 @@ if TYPE_CHECKING:
 
 @check("DP102", severity=Severity.ERROR)
 def engine_drains_on_sigterm(
-    workload: Workload, engine: Engine, profile: Profile
+    workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
     """Yield what makes the engine drop its streams."""
     path = f"{engine.path}.args"
     flag = engine.drain_flag
-    if engine.prestop_drains:
+    if engine.prestop_drains or not workload.serves:
         return
     unsupported = engine.unsupported_drain_flag
     if unsupported:
@@ -63,41 +65,52 @@ def engine_drains_on_sigterm(
         yield workload.inconclusive(
             engine.path, f"what {engine.label} does with its streams on SIGTERM is not known"
         )
-    elif engine.drain_s == 0 and not engine.flags_known and flag not in engine.flags and flag:
-        yield workload.inconclusive(
-            engine.path,
-            f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its "
-            f"flags are "
-            "in a file or a script that this audit does not see",
-        )
-    elif engine.drain_s == 0 and engine.prestop_s is None:
-        yield workload.inconclusive(
-            f"{engine.path}.lifecycle.preStop",
-            f"{_why_not(engine)}; whether the preStop hook waits for them can't be told",
-        )
     elif engine.drain_s == 0:
-        waits = engine.prestop_s or 0
-        outlasts = waits >= profile.drain_min_s + profile.prestop_good_s
-        yield workload.finding(
-            path,
-            _why_not(engine)
-            + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
-            Severity.WARNING if outlasts else None,
-        )
+        yield _aborts(workload, engine, container, profile)
     else:
         if engine.drain_s < profile.drain_min_s:
             yield workload.finding(
                 path,
                 f"{engine.label} drains for {engine.drain_s:g} s, then cuts off what still "
-                f"streams; "
-                f"expected at least {profile.drain_min_s} s",
+                f"streams; expected at least {profile.drain_min_s} s",
                 Severity.WARNING,
+                repair=_repair(workload, engine, container, profile),
             )
         if engine.version is None:
             yield workload.assumption(
                 f"{engine.path}.image",
                 f"taken for a recent {engine.title}, since the image's tag names no version",
             )
+
+
+def _aborts(workload: Workload, engine: Engine, container: Container, profile: Profile) -> Finding:
+    flag = engine.drain_flag
+    if flag and flag not in engine.flags:
+        if not engine.flags_known:
+            return workload.inconclusive(
+                engine.path,
+                f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its "
+                "flags are in a file or a script that this audit does not see",
+            )
+        if any(flag in word for word in (*container.command, *container.args)):
+            return workload.inconclusive(
+                engine.path,
+                f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and the "
+                "script sets it only under a condition",
+            )
+    if engine.prestop_s is None:
+        return workload.inconclusive(
+            f"{engine.path}.lifecycle.preStop",
+            f"{_why_not(engine)}; whether the preStop hook waits for them can't be told",
+        )
+    waits = engine.prestop_s
+    outlasts = waits >= profile.drain_min_s + profile.prestop_good_s
+    return workload.finding(
+        f"{engine.path}.args",
+        _why_not(engine) + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
+        Severity.WARNING if outlasts else None,
+        repair=_repair(workload, engine, container, profile),
+    )
 
 
 def _why_not(engine: Engine) -> str:
@@ -112,7 +125,46 @@ def _why_not(engine: Engine) -> str:
         )
     if engine.version is None:
         return (
-            f"{cut}: {engine.drain_flag} is not set, "
-            "and versions that don't have it can't drain at all"
+            f"{cut}: {engine.drain_flag} is not set, and versions that don't have it can't drain "
+            "at all"
         )
     return f"{cut}: {engine.drain_flag} is not set, and its default is 0"
+
+
+def _repair(
+    workload: Workload, engine: Engine, container: Container, profile: Profile
+) -> dict[str, object]:
+    """Return the arguments with a drain time that fits the grace period, where both are known."""
+    if engine.drain_abort_env:
+        known = engine.drain_abort_env in container.env
+        path = f"{container.path}.env[name={engine.drain_abort_env}].value"
+        return {path: "false"} if known else {}
+    argv = (*container.command, *container.args)
+    scripted = any(shell.basename(word) in shell.SHELLS for word in argv)
+    if not argv or scripted or not engine.drain_flag or engine.version is None:
+        return {}
+    if engine.drain_flag in engine.flags and not _among(container.args, engine.drain_flag):
+        return {}  # in the command, or in a file
+    prestop = max(engine.prestop_s or 0.0, profile.prestop_good_s)
+    seconds = int(workload.grace_period_s - prestop - profile.teardown_s)
+    if workload.grace_period_s < profile.grace_period_min_s or seconds < profile.drain_min_s:
+        seconds = profile.drain_good_s  # grace-period's repair makes room for it
+    return {f"{container.path}.args": _with_flag(container.args, engine.drain_flag, seconds)}
+
+
+def _among(words: tuple[str, ...], flag: str) -> bool:
+    return any(word.partition("=")[0].replace("_", "-") == flag for word in words)
+
+
+def _with_flag(words: tuple[str, ...], flag: str, seconds: int) -> list[str]:
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if skip:
+            skip = False
+        elif name.replace("_", "-") == flag:
+            skip = not equals
+        else:
+            kept.append(word)
+    return [*kept, f"{flag}={seconds}"]

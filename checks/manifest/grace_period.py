@@ -12,7 +12,7 @@ Why
 
 Fix
     Set ``terminationGracePeriodSeconds`` to the preStop delay plus the drain time plus 20 s: with
-    a preStop delay of 15 s and ``--shutdown-timeout 120``, 160 is enough. A drained engine takes
+    a preStop delay of 15 s and ``--shutdown-timeout 120``, 155 is enough. A drained engine takes
     those 20 s to tear itself down.
 
 Source
@@ -41,45 +41,59 @@ def grace_period_outlasts_drain(
     workload: Workload, engine: Engine, profile: Profile
 ) -> Iterator[Finding]:
     """Yield what ends streams by SIGKILL."""
-    path = f"{workload.pod_path}.terminationGracePeriodSeconds"
+    path = workload.grace_path
     grace = workload.grace_period_s
-    written = (
-        f"{grace} s"
-        if "terminationGracePeriodSeconds" in workload.pod_spec
-        else f"{grace} s (default)"
-    )
     if grace < profile.grace_period_min_s:
+        if not workload.grace_written and not workload.complete:
+            return
         yield workload.finding(
             path,
-            f"the engine is killed {written} after the pod's deletion, so longer answers are cut "
-            f"off; "
-            f"expected at least {profile.grace_period_min_s} s",
+            f"the engine is killed {_written(workload)} after the pod's deletion, so longer "
+            f"answers are cut off; expected at least {profile.grace_period_min_s} s",
+            repair=_repair(engine, profile, path),
         )
         return
-    if engine.prestop_s is not None and engine.drain_s is not None:
-        needed = engine.prestop_s + (engine.drain_s if math.isfinite(engine.drain_s) else 0)
-        if grace <= needed:
-            yield workload.finding(
-                path,
-                f"the engine is killed {written} after the pod's deletion, but its preStop hook "
-                f"takes "
-                f"{engine.prestop_s:g} s and it drains for up to {engine.drain_s:g} s: streams "
-                f"that "
-                f"still run then are cut off; expected more than {needed:g} s",
-            )
-            return
-    elif engine.prestop_s is None:
+    if engine.prestop_s is None and not engine.prestop_drains:
         yield workload.inconclusive(
             path,
-            f"how long the preStop hook takes can't be told from "
-            f"{engine.path}.lifecycle.preStop, so "
-            f"{written} may or may not outlast it and the engine's drain",
+            "how long the preStop hook takes can't be told from "
+            f"{engine.path}.lifecycle.preStop, so {_written(workload)} may or may not outlast it "
+            "and the engine's drain",
         )
         return
-    if grace > profile.grace_period_long_s:
+    prestop, drain = engine.prestop_s or 0.0, engine.drain_s or 0.0
+    if engine.prestop_drains or not math.isfinite(drain):
+        drain = 0.0  # nothing is in flight any more, or the grace period itself is the bound
+    needed = prestop + drain
+    if grace <= needed:
+        yield workload.finding(
+            path,
+            f"the engine is killed {_written(workload)} after the pod's deletion, but its preStop "
+            f"hook takes {prestop:g} s and it drains for up to {drain:g} s: streams that still run "
+            f"then are cut off; expected more than {needed:g} s",
+            repair=_repair(engine, profile, path),
+        )
+    elif grace > profile.grace_period_long_s:
         yield workload.finding(
             path,
             f"a node drain or an upgrade may wait {grace} s for one pod; "
             f"expected at most {profile.grace_period_long_s} s",
             Severity.WARNING,
         )
+
+
+def _written(workload: Workload) -> str:
+    default = "" if workload.grace_written else " (default)"
+    return f"{workload.grace_period_s} s{default}"
+
+
+def _repair(engine: Engine, profile: Profile, path: str) -> dict[str, int]:
+    """Return a period that is enough for what is set now, and for what a repair of that sets."""
+    if engine.prestop_s is None or not math.isfinite(engine.prestop_s):
+        return {}
+    prestop = max(engine.prestop_s, profile.prestop_good_s)
+    drain = engine.drain_s
+    if drain is None or not math.isfinite(drain) or drain < profile.drain_min_s:
+        drain = profile.drain_good_s
+    needed = math.ceil(prestop + drain + profile.teardown_s)
+    return {path: max(profile.grace_period_min_s, needed)}

@@ -1,8 +1,9 @@
 """The number of replicas follows the load.
 
 What it checks
-    An autoscaler, a KEDA ScaledObject or a HorizontalPodAutoscaler, targets the workload. Not asked
-    for in the dev profile.
+    An autoscaler targets the workload: a ScaledObject or HTTPScaledObject of KEDA, a
+    HorizontalPodAutoscaler, AIBrix's PodAutoscaler, or what Knative and KServe bring. It is not
+    paused. Not asked for in the dev profile.
 
 Why
     A replica serves so many streams and no more. Without an autoscaler, requests beyond that wait
@@ -32,17 +33,27 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP401", severity=Severity.ERROR, kinds=("Deployment", "StatefulSet", "ReplicaSet"))
+@check("DP401", severity=Severity.ERROR)
 def has_scaler(
     workload: Workload, scalers: Sequence[Scaler], snapshot: Snapshot, profile: Profile
 ) -> Iterator[Finding]:
     """Yield a workload that stays at its number of replicas."""
-    if scalers or not profile.needs_scaler:
+    if not profile.needs_scaler or not workload.scales:
+        return
+    for scaler in scalers:
+        if scaler.paused_by:
+            yield scaler.finding(
+                f"metadata.annotations[{scaler.paused_by}]",
+                f"the autoscaler of {workload.name} is paused, so under load no replica is added "
+                "and requests wait in the queue",
+                Severity.WARNING,
+            )
+    if scalers:
         return
     replicas = f"{workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
     yield snapshot.absence(
         workload,
-        "spec.replicas",
+        workload.replicas_path,
         f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in "
         f"the queue of {replicas}",
     )

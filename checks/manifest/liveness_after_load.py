@@ -47,31 +47,39 @@ def liveness_spares_load(
     if liveness is None:
         return
     if container.startup is None and liveness.budget_s < profile.startup_min_s:
+        path = f"{liveness.path}.initialDelaySeconds"
         yield workload.finding(
-            f"{liveness.path}.initialDelaySeconds",
+            path,
             f"the liveness probe kills an engine that still loads after {liveness.budget_s} s "
             f"({liveness.initial_delay_s} + {liveness.failure_threshold} x {liveness.period_s}), "
-            f"so it "
-            f"may never serve; expected a startup probe, or at least {profile.startup_min_s} s",
+            "so it may never serve; expected a startup probe, or at least "
+            f"{profile.startup_min_s} s",
+            repair={path: profile.startup_repair_s},
         )
+    patience = max(profile.liveness_patience_min_s, readiness.patience_s if readiness else 0)
+    path = f"{liveness.path}.failureThreshold"
+    repair = {path: -(-patience // liveness.period_s)}
     if liveness.patience_s < profile.liveness_patience_min_s:
         yield workload.finding(
-            f"{liveness.path}.failureThreshold",
+            path,
             f"{liveness.patience_s} s of late answers ({liveness.failure_threshold} x "
             f"{liveness.period_s}) kill a busy engine and all its streams; "
             f"expected at least {profile.liveness_patience_min_s} s",
+            repair=repair,
         )
     elif readiness is not None and liveness.patience_s < readiness.patience_s:
         yield workload.finding(
-            f"{liveness.path}.failureThreshold",
+            path,
             f"the liveness probe kills the engine after {liveness.patience_s} s of failing, "
-            f"before the "
-            f"readiness probe takes it out of the Service after {readiness.patience_s} s",
+            "before the readiness probe takes it out of the Service after "
+            f"{readiness.patience_s} s",
+            repair=repair,
         )
     if liveness.url_path in engine.facts.busy_paths:
+        path = f"{liveness.path}.httpGet.path"
         yield workload.finding(
-            f"{liveness.path}.httpGet.path",
+            path,
             f"{liveness.url_path} waits for inference, so a long queue kills the engine and all "
-            f"its "
-            f"streams; expected {engine.health_path}",
+            f"its streams; expected {engine.health_path}",
+            repair={path: engine.health_path},
         )

@@ -2,8 +2,9 @@
 
 What it checks
     The engine's container has a preStop hook that surely takes at least 5 s: a ``sleep`` action, or
-    an exec hook that sleeps. Under 15 s it warns in the production profile. What an httpGet hook or
-    a script in the image takes can't be told, and is inconclusive.
+    an exec hook that sleeps. Under 15 s it warns in the production profile, as it does if a hook
+    only waits until nothing runs, which may be at once. What another httpGet hook or a script in
+    the image takes can't be told, and is inconclusive.
 
 Why
     A pod's deletion and its removal from the Service happen at the same time, not one after the
@@ -26,53 +27,112 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shape, shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.judge.profiles import Profile
     from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
+    from drainproof.model.prestop import PreStop
     from drainproof.model.workload import Workload
 
 
 @check("DP104", severity=Severity.ERROR)
 def prestop_delays_sigterm(
-    workload: Workload, container: Container, profile: Profile
+    workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
     """Yield what sends new requests to an engine that stops."""
     hook = container.prestop
+    path = f"{hook.path}.{hook.form}"
+    delay = hook.delay_s
+    if not workload.serves:
+        return
     if not hook.form:
-        yield workload.finding(
-            hook.path,
-            "no preStop hook: SIGTERM comes at once, while the Service still sends new requests, "
-            "and "
-            f"those fail; expected a delay of at least {profile.prestop_min_s:g} s",
-        )
+        if workload.complete:
+            yield workload.finding(
+                hook.path,
+                "no preStop hook: SIGTERM comes at once, while the Service still sends new "
+                "requests, and those fail; expected a delay of at least "
+                f"{profile.prestop_min_s:g} s",
+                repair=_repair(container, profile),
+            )
     elif hook.broken:
         yield workload.finding(
-            f"{hook.path}.{hook.form}",
-            f"the preStop hook fails at once, so SIGTERM is not delayed and new requests fail: "
+            path,
+            "the preStop hook fails at once, so SIGTERM is not delayed and new requests fail: "
             f"{hook.broken}",
+            repair=_repair(container, profile),
         )
-    elif hook.delay_s is None:
+    elif delay is None and hook.drains:
+        yield workload.finding(
+            path,
+            "the preStop hook ends as soon as nothing runs, which may be at once: then requests "
+            "that the Service still sends fail; expected a delay of at least "
+            f"{profile.prestop_min_s:g} s before it looks",
+            Severity.WARNING,
+        )
+    elif delay is None and _asks_engine(hook, container, engine):
+        yield workload.finding(
+            path,
+            f"this hook asks {engine.title}, which answers at once, so SIGTERM is not delayed and "
+            f"new requests fail; expected a delay of at least {profile.prestop_min_s:g} s",
+        )
+    elif delay is None:
         yield workload.inconclusive(
-            f"{hook.path}.{hook.form}",
+            path,
             f"how long this {hook.form} hook delays SIGTERM can't be told; "
             f"expected at least {profile.prestop_min_s:g} s",
         )
-    elif hook.delay_s < profile.prestop_min_s:
+    elif delay < profile.prestop_min_s:
         yield workload.finding(
-            f"{hook.path}.{hook.form}",
-            f"SIGTERM is delayed by {hook.delay_s:g} s only, so requests that the Service still "
-            f"sends "
+            path,
+            f"SIGTERM is delayed by {delay:g} s only, so requests that the Service still sends "
             f"after that fail; expected at least {profile.prestop_min_s:g} s",
+            repair=_repair(container, profile),
         )
-    elif hook.delay_s < profile.prestop_good_s:
+    elif delay < profile.prestop_good_s:
         yield workload.finding(
-            f"{hook.path}.{hook.form}",
-            f"SIGTERM is delayed by {hook.delay_s:g} s: where endpoints take longer to leave a "
-            f"load "
+            path,
+            f"SIGTERM is delayed by {delay:g} s: where endpoints take longer to leave a load "
             f"balancer, new requests fail; {profile.prestop_good_s:g} s is what references ship",
             Severity.WARNING,
+            repair=_repair(container, profile),
         )
+
+
+def _asks_engine(hook: PreStop, container: Container, engine: Engine) -> bool:
+    """Tell whether an httpGet hook asks the engine itself for its health or its metrics."""
+    if hook.form != "httpGet":
+        return False
+    request = _hook(container).get("httpGet")
+    asked = request.get("path") if isinstance(request, dict) else None
+    return asked in {*engine.facts.health_paths, engine.facts.metrics_path}
+
+
+def _repair(container: Container, profile: Profile) -> dict[str, object]:
+    """Return a longer sleep in the form that the hook has; a script is its owner's to change."""
+    hook = container.prestop
+    path = f"{hook.path}.{hook.form or 'sleep'}"
+    seconds = int(profile.prestop_good_s)
+    if hook.form in {"", "sleep"}:
+        return {f"{path}.seconds": seconds}
+    if hook.form != "exec":
+        return {}
+    argv = shape.strings(shape.mapping(_hook(container), "exec", hook.path), "command", path)
+    if hook.broken.startswith("there is no program") and argv[0].split()[0].endswith("sleep"):
+        return {f"{path}.command": [argv[0].split()[0], str(seconds)]}
+    if len(argv) == 2 and shell.basename(argv[0]) == "sleep":  # noqa: PLR2004 - sleep and its time
+        return {f"{path}.command": [argv[0], str(seconds)]}
+    script = shell.script_of(argv)
+    words = script.split() if script else []
+    if len(words) == 2 and words[0] == "sleep" and words[1].isdecimal():  # noqa: PLR2004
+        return {f"{path}.command": [*argv[:-1], f"sleep {seconds}"]}
+    return {}
+
+
+def _hook(container: Container) -> shape.Raw:
+    lifecycle = shape.mapping(container.raw, "lifecycle", container.path)
+    return shape.mapping(lifecycle, "preStop", f"{container.path}.lifecycle")

@@ -2,7 +2,7 @@
 
 What it checks
     The engine's container has a readiness probe: an HTTP request to the engine's own health path,
-    at the port that the engine listens on.
+    at the port that the engine listens on, over TLS if the engine speaks TLS.
 
 Why
     Without one, a replica gets requests as soon as its process starts, minutes before its model is
@@ -23,10 +23,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from drainproof.judge.profiles import Profile
     from drainproof.model.container import Container, Probe
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
@@ -35,17 +37,15 @@ if TYPE_CHECKING:
 
 @check("DP201", severity=Severity.ERROR)
 def readiness_asks_engine(
-    workload: Workload, engine: Engine, container: Container
+    workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
     """Yield what sends requests to an engine that can't serve."""
+    if not workload.serves:
+        return
     probe = container.readiness
     if probe is None:
-        yield workload.finding(
-            f"{container.path}.readinessProbe",
-            "no readiness probe: requests come as soon as the process starts, and are refused "
-            "while "
-            "the model loads",
-        )
+        if workload.complete:
+            yield _none(workload, engine, container, profile)
     elif probe.form == "exec":
         yield from _exec(workload, engine, probe)
     elif probe.form != "httpGet":
@@ -58,12 +58,27 @@ def readiness_asks_engine(
         )
         yield workload.finding(
             f"{probe.path}.{probe.form}" if probe.form else probe.path,
-            f"{how} does not ask {engine.title} "
-            f"whether it "
-            f"can serve; expected httpGet of {engine.health_path}",
+            f"{how} does not ask {engine.title} whether it can serve; expected httpGet of "
+            f"{engine.health_path}",
         )
     else:
         yield from _http(workload, engine, probe)
+        yield from _scheme(workload, engine, container, probe)
+
+
+def _none(workload: Workload, engine: Engine, container: Container, profile: Profile) -> Finding:
+    path = f"{container.path}.readinessProbe"
+    repair = {
+        f"{path}.httpGet.path": engine.health_path,
+        f"{path}.httpGet.port": engine.port,
+        f"{path}.timeoutSeconds": profile.probe_timeout_good_s,
+    }
+    return workload.finding(
+        path,
+        "no readiness probe: requests come as soon as the process starts, and are refused while "
+        "the model loads",
+        repair=repair if engine.port is not None and not _speaks_tls(engine) else None,
+    )
 
 
 def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]:
@@ -71,31 +86,60 @@ def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]
     if not asked.startswith("/"):
         asked = f"/{asked}"
     if asked not in engine.facts.health_paths:
+        path = f"{probe.path}.httpGet.path"
         yield workload.finding(
-            f"{probe.path}.httpGet.path",
+            path,
             f"{engine.title} does not say at {probe.url_path} whether it can serve: the replica "
-            f"never "
-            f"gets requests, or gets them too early; expected "
+            "never gets requests, or gets them too early; expected "
             f"{' or '.join(engine.facts.health_paths)}",
+            repair={path: engine.health_path},
         )
+    path = f"{probe.path}.httpGet.port"
+    repair = {path: engine.port} if engine.port is not None else None
     if probe.port is None or isinstance(probe.port, str):
         yield workload.finding(
-            f"{probe.path}.httpGet.port",
+            path,
             f"no port of the container is named {probe.port!r}, so the replica never gets requests"
             if probe.port
             else "the probe names no port, so the replica never gets requests",
+            repair=repair,
         )
     elif engine.port is None:
         yield workload.inconclusive(
-            f"{probe.path}.httpGet.port",
+            path,
             f"which port {engine.title} listens on can't be told, so {probe.port} may be another's",
         )
     elif probe.port != engine.port:
         yield workload.finding(
-            f"{probe.path}.httpGet.port",
+            path,
             f"the probe asks port {probe.port}, and {engine.title} listens on {engine.port}: the "
             "replica never gets requests, or another process answers for the engine",
+            repair=repair,
         )
+
+
+def _scheme(
+    workload: Workload, engine: Engine, container: Container, probe: Probe
+) -> Iterator[Finding]:
+    request = shape.mapping(
+        shape.mapping(container.raw, "readinessProbe", container.path), "httpGet", probe.path
+    )
+    scheme = shape.text(request, "scheme", f"{probe.path}.httpGet", "HTTP")
+    tls = _speaks_tls(engine)
+    wanted = "HTTPS" if tls else "HTTP"
+    if scheme not in {"HTTP", "HTTPS"} or scheme == wanted or (not tls and not engine.flags_known):
+        return
+    path = f"{probe.path}.httpGet.scheme"
+    yield workload.finding(
+        path,
+        f"the probe asks by {scheme}, and {engine.title} speaks {wanted}: the replica never gets "
+        "requests",
+        repair={path: wanted},
+    )
+
+
+def _speaks_tls(engine: Engine) -> bool:
+    return "--ssl-certfile" in engine.flags or "--ssl-keyfile" in engine.flags
 
 
 def _exec(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]:

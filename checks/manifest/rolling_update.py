@@ -4,8 +4,8 @@ What it checks
     No replica may be missing during a rollout, and at least one may be extra, at every number of
     replicas that the autoscaler allows. Percentages count as Kubernetes rounds them: 25 %, the
     default, is 0 missing below 4 replicas and 1 at 4. ``Recreate`` fails; so does a strategy that
-    is put where Kubernetes ignores it. A DaemonSet has its own ``maxSurge``; a StatefulSet can't
-    surge.
+    is put where Kubernetes ignores it. A DaemonSet has its own ``maxSurge``, and so do other kinds;
+    a StatefulSet can't surge.
 
 Why
     A new replica loads its model for minutes. If an old one may go first, the others take its share
@@ -26,6 +26,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shape
+from drainproof.model.disruption import replica_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
     from drainproof.model.scaler import Scaler
     from drainproof.model.workload import RollingUpdate, Workload
 
-_MOST_REPLICAS = 10_000  # no LLM deployment is larger; keeps an absurd maximum from taking minutes
 
-
-@check("DP103", severity=Severity.ERROR, kinds=("Deployment", "StatefulSet", "DaemonSet"))
+@check("DP103", severity=Severity.ERROR)
 def rolling_update_keeps_capacity(
     workload: Workload, scalers: Sequence[Scaler]
 ) -> Iterator[Finding]:
@@ -45,13 +45,7 @@ def rolling_update_keeps_capacity(
     update = workload.rolling_update
     if update is None:
         return
-    if update.misplaced:
-        yield workload.finding(
-            update.misplaced,
-            f"Kubernetes ignores {update.misplaced} in a {workload.kind}; it belongs at "
-            f"{update.path}, "
-            "so rollouts go by the defaults",
-        )
+    yield from _misplaced(workload, update)
     if update.type in {"Recreate", "OnDelete"}:
         happens = (
             "all replicas stop before the first new one starts to load its model, and nothing "
@@ -66,15 +60,29 @@ def rolling_update_keeps_capacity(
         yield from _rolling(workload, update, scalers)
 
 
+def _misplaced(workload: Workload, update: RollingUpdate) -> Iterator[Finding]:
+    path, right = update.misplaced, update.path
+    if not path and update.path in {"spec.strategy", "spec.updateStrategy"}:
+        spec = shape.mapping(workload.object, "spec", "")
+        strategy = shape.mapping(spec, update.path.removeprefix("spec."), "spec")
+        key = next((key for key in ("maxUnavailable", "maxSurge") if key in strategy), "")
+        path, right = (f"{update.path}.{key}" if key else ""), f"{update.path}.rollingUpdate"
+    if path:
+        yield workload.finding(
+            path,
+            f"Kubernetes ignores {path} in a {workload.kind}; it belongs at {right}, so rollouts "
+            "go by the defaults",
+        )
+
+
 def _stateful(workload: Workload, update: RollingUpdate) -> Finding:
     missing = max(1, update.at(workload.replicas)[0])
     alone = workload.replicas <= missing
     share = "nothing answers" if alone else f"{missing} of {workload.replicas} replicas are missing"
     return workload.finding(
         update.path,
-        f"a StatefulSet stops a replica before its successor loads, so during a rollout {share} "
-        f"for "
-        "as long as a model loads",
+        "a StatefulSet stops a replica before its successor loads, so during a rollout "
+        f"{share} for as long as a model loads",
         Severity.ERROR if alone or missing > 1 else Severity.WARNING,
     )
 
@@ -82,32 +90,51 @@ def _stateful(workload: Workload, update: RollingUpdate) -> Finding:
 def _rolling(
     workload: Workload, update: RollingUpdate, scalers: Sequence[Scaler]
 ) -> Iterator[Finding]:
-    for replicas in _numbers(workload, scalers):
+    never_extra = update.max_surge.of(1, up=True) < 1
+    repair: dict[str, object] = {update.unavailable_path: 0}
+    if never_extra:
+        repair[update.surge_path] = 1
+    if never_extra and update.max_unavailable.of(100, up=False) == 0:
+        yield workload.finding(
+            update.surge_path,
+            "maxUnavailable and maxSurge are both 0: Kubernetes refuses that, since a rollout "
+            "could neither stop an old replica nor start a new one",
+            repair=repair,
+        )
+        return
+    for replicas in _tellers(workload, update, scalers):
         missing, extra = update.at(replicas)
         if missing > 0:
             yield workload.finding(
-                f"{update.path}.rollingUpdate.maxUnavailable",
+                update.unavailable_path,
                 f"maxUnavailable {update.max_unavailable.written} lets {missing} of {replicas} "
                 "replicas go before a new one has loaded, so capacity drops during a rollout"
                 + _why(update, replicas, workload),
+                repair=repair,
             )
             return
         if extra < 1:
             yield workload.finding(
-                f"{update.path}.rollingUpdate.maxSurge",
+                update.surge_path,
                 f"maxSurge {update.max_surge.written} allows no extra replica, so a rollout "
-                f"can't start "
-                "a new one before it stops an old one",
+                "can't start a new one before it stops an old one",
+                repair=repair,
             )
             return
 
 
-def _numbers(workload: Workload, scalers: Sequence[Scaler]) -> range:
+def _tellers(workload: Workload, update: RollingUpdate, scalers: Sequence[Scaler]) -> Iterator[int]:
+    """Yield the numbers of replicas that tell of all: the fewest, and where rounding gives 1."""
+    counts = replica_counts(workload, scalers)
     if workload.kind == "DaemonSet":
-        return range(1, 101)  # a node each; the number of nodes is not in the manifest
-    lowest = min([scaler.min_replicas for scaler in scalers], default=workload.replicas)
-    highest = max([scaler.max_replicas for scaler in scalers], default=workload.replicas)
-    return range(max(1, lowest), max(1, min(highest, _MOST_REPLICAS)) + 1)
+        counts = range(1, 101)  # a node each; the number of nodes is not in the manifest
+    lowest = max(1, counts[0])
+    yield lowest
+    percent = update.max_unavailable.percent
+    if percent:
+        first = -(-100 // percent)
+        if lowest < first <= counts[-1]:
+            yield first
 
 
 def _why(update: RollingUpdate, replicas: int, workload: Workload) -> str:

@@ -1,10 +1,12 @@
 """The autoscaler follows queue depth or latency.
 
 What it checks
-    What the workload's ScaledObject or HorizontalPodAutoscaler follows, whatever the trigger's type
-    or query: the engine's own metrics of its queue, its requests or its latency, or the length of a
-    message queue. CPU, memory and GPU utilisation fail, as an error if nothing better is beside
-    them and as a warning if it is. A metric that says nothing by its name is inconclusive.
+    What the workload's autoscaler follows, whatever its kind, the trigger's type or the query: the
+    engine's own metrics of its queue, its requests, its cache or its latency, the requests that
+    come in, or the length of a message queue. CPU, memory and GPU utilisation fail, as an error if
+    nothing better is beside them and as a warning if it is: names from DCGM and cAdvisor, recording
+    rules, Datadog's and CloudWatch's names alike. A metric that says nothing by its name is
+    inconclusive.
 
 Why
     A GPU at 90 % may serve everybody well, or have a queue of 30 s; CPU and memory hardly move at
@@ -22,6 +24,7 @@ Source
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
@@ -36,28 +39,35 @@ if TYPE_CHECKING:
 
 _UTILISATION = re.compile(
     r"""
-      (?P<gpu> ^DCGM_ | nvidia_(?:gpu|smi)_ | gpu_?(?:util|duty|mem) | ^amd_(?:smi_)?gpu | ^gpu$
-             | accelerator_(?:duty|util|memory) )
-    | (?P<memory> container_memory | node_memory | memory_(?:usage|util|working) | ^memory$ )
-    | (?P<cpu> container_cpu | node_cpu | process_cpu | cpu_(?:usage|util|seconds) | ^cpu$ )
+      (?P<gpu> (?<![a-z])(?:dcgm|nvml|nvidia)[._:/]
+             | gpu[^a-z]{0,2}(?:util|duty|mem|usage|busy|load|percent|power|active|sm)
+             | (?<![a-z])(?:amd|rocm)[a-z_]*gpu | ^gpu$ | accelerator[^a-z]{0,2}(?:duty|util|mem) )
+    | (?P<memory> (?<![a-z])memory[\W_]*(?:usage|util|working|used|percent|rss|bytes) | ^memory$
+             | (?:container|node|process|system|docker|kubernetes|pod)[._/]mem )
+    | (?P<cpu> (?<![a-z])cpu[\W_]*(?:usage|util|percent|seconds|user|system|total|core|load|time)
+             | percentage\ cpu | ^cpu$
+             | (?:container|node|process|system|docker|kubernetes|pod)[._/]cpu )
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _USERS = re.compile(
-    r"wait|queue|pending|backlog|in_?flight|running|concurren|request|latency|duration|_seconds"
-    r"|time_to_first|ttft|tpot|inter_token|per_token|throughput",
+    r"wait|queue|pending|backlog|in_?flight|running|concurren|request|latency|duration|(?<![a-z])rps"
+    r"|time_to_first|ttft|tpot|inter_token|per_token|throughput|kv_?cache|cache_usage|token_usage"
+    r"|desired_replicas",
     re.IGNORECASE,
 )
 _QUEUES = frozenset(
     {
         "kafka", "apache-kafka", "rabbitmq", "aws-sqs-queue", "azure-servicebus", "azure-queue",
-        "gcp-pubsub", "redis", "redis-streams", "redis-cluster", "redis-cluster-streams",
-        "redis-sentinel", "redis-sentinel-streams", "nats-jetstream", "activemq", "artemis-queue",
-        "pulsar", "ibmmq", "solace-event-queue", "beanstalkd", "stan",
+        "gcp-pubsub", "gcp-cloudtasks", "redis", "redis-streams", "redis-cluster",
+        "redis-cluster-streams", "redis-sentinel", "redis-sentinel-streams", "nats-jetstream",
+        "activemq", "artemis-queue", "pulsar", "ibmmq", "solace-event-queue", "beanstalkd", "nsq",
+        "stan", "temporal",
     }
 )  # fmt: skip
 """KEDA triggers that follow the length of a message queue."""
 _CLOCKS = frozenset({"cron"})
+_SAID = {"cpu": "CPU", "memory": "memory", "gpu": "GPU utilisation"}
 
 
 @check("DP402", severity=Severity.ERROR)
@@ -73,17 +83,16 @@ def scaling_follows_users(
                 yield scaler.finding(
                     trigger.path,
                     f"{workload.name} scales on {what} ({trigger.written[:80]}), which does not "
-                    f"move "
-                    "with what users wait for: replicas come too late and go while they are busy; "
-                    f"expected queue depth, such as {engine.waiting_metric or 'waiting requests'}",
+                    "move with what users wait for: replicas come too late and go while they are "
+                    "busy; expected queue depth, such as "
+                    f"{engine.waiting_metric or 'waiting requests'}",
                     Severity.WARNING if good else None,
                 )
             elif verdict == "unknown" and not good:
                 yield scaler.inconclusive(
                     trigger.path,
                     f"whether {trigger.written[:80] or trigger.type!r} follows queue depth or "
-                    f"latency "
-                    "can't be told",
+                    "latency can't be told",
                 )
         if not any(verdict != "clock" for _, verdict, _ in judged):
             yield scaler.finding(
@@ -95,22 +104,32 @@ def scaling_follows_users(
 
 def _judge(trigger: Trigger, engine: Engine) -> tuple[str, str]:
     """Return ``good``, ``bad``, ``clock`` or ``unknown``, and what a bad one follows."""
-    if trigger.type in {"cpu", "memory"}:
-        return "bad", _said(trigger.type)
+    if trigger.type in _SAID:
+        return "bad", _SAID[trigger.type]
     if trigger.type in _QUEUES:
         return "good", ""
     if trigger.type in _CLOCKS:
         return "clock", ""
-    found = [match for name in trigger.metrics if (match := _UTILISATION.search(name))]
-    if found:
-        return "bad", _said(found[0].lastgroup or "")
-    prefix = engine.facts.prefix
-    flat = prefix.replace(":", "_")  # adapters for custom metrics write no colons
-    for name in trigger.metrics:
-        if _USERS.search(name) or (prefix and name.startswith((prefix, flat))):
-            return "good", ""
+    query = trigger.query
+    # what a query measures says more than what it counts or divides by
+    if query is not None and query.answer.measures:
+        verdict, what = _of_name(query.answer.measures, engine.facts.prefix)
+        if verdict != "unknown":
+            return verdict, what
+    verdicts = [_of_name(name, engine.facts.prefix) for name in trigger.metrics]
+    for wanted in ("bad", "good"):
+        for verdict, what in verdicts:
+            if verdict == wanted:
+                return verdict, what
     return "unknown", ""
 
 
-def _said(resource: str) -> str:
-    return {"cpu": "CPU", "memory": "memory", "gpu": "GPU utilisation"}.get(resource, resource)
+@lru_cache(maxsize=4096)
+def _of_name(name: str, prefix: str) -> tuple[str, str]:
+    found = _UTILISATION.search(name)
+    if found:
+        return "bad", _SAID[found.lastgroup or "cpu"]
+    flat = prefix.replace(":", "_")  # adapters for custom metrics write no colons
+    if _USERS.search(name) or (prefix and name.startswith((prefix, flat))):
+        return "good", ""
+    return "unknown", ""

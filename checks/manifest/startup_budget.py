@@ -26,52 +26,97 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.judge.profiles import Profile
-    from drainproof.model.container import Container
+    from drainproof.model.container import Container, Probe
+    from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
+
+_DEADLINE = "progressDeadlineSeconds"
+_PERIOD_S = 10
 
 
 @check("DP202", severity=Severity.ERROR)
 def startup_covers_load(
-    workload: Workload, container: Container, profile: Profile
+    workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
     """Yield what gives up on an engine that still loads."""
-    startup, readiness = container.startup, container.readiness
-    if startup is not None:
-        budget = startup.budget_s
-        said = (
-            f"the startup probe allows {budget} s ({startup.initial_delay_s} + "
-            f"{startup.failure_threshold} x {startup.period_s}) and then kills the engine"
-        )
-        if budget < profile.startup_min_s:
+    if not workload.serves:
+        return
+    if container.startup is not None:
+        yield from _too_short(workload, container.startup, profile)
+        return
+    readiness = container.readiness
+    path = f"{container.path}.startupProbe"
+    if readiness is None:
+        if workload.complete:
             yield workload.finding(
-                f"{startup.path}.failureThreshold",
-                f"{said}, so a model that loads longer never serves; "
-                f"expected at least {profile.startup_min_s} s",
+                path,
+                "no startup probe and no readiness probe: nothing waits until the model is loaded, "
+                "so a rollout goes on while its new replicas can't serve",
+                repair=_new(workload, engine, path, profile),
             )
-        elif budget < profile.startup_good_s:
-            yield workload.finding(
-                f"{startup.path}.failureThreshold",
-                f"{said}: cold starts take up to {profile.startup_good_s} s",
-                Severity.WARNING,
-            )
-    elif readiness is None:
-        yield workload.finding(
-            f"{container.path}.startupProbe",
-            "no startup probe and no readiness probe: nothing waits until the model is loaded, "
-            "so a "
-            "rollout goes on while its new replicas can't serve",
-        )
     elif readiness.initial_delay_s < profile.startup_min_s:
         yield workload.finding(
-            f"{container.path}.startupProbe",
-            f"no startup probe, and the readiness probe begins after {readiness.initial_delay_s} "
-            f"s: "
-            f"nothing covers the minutes in which the model loads; expected a startup probe, or "
-            f"initialDelaySeconds of at least {profile.startup_min_s}",
+            path,
+            "no startup probe, and the readiness probe begins after "
+            f"{readiness.initial_delay_s} s: nothing covers the minutes in which the model loads; "
+            "expected a startup probe, or initialDelaySeconds of at least "
+            f"{profile.startup_min_s}",
+            repair=_new(workload, engine, path, profile),
         )
+
+
+def _too_short(workload: Workload, startup: Probe, profile: Profile) -> Iterator[Finding]:
+    budget = startup.budget_s
+    if budget >= profile.startup_good_s:
+        return
+    said = (
+        f"the startup probe allows {budget} s ({startup.initial_delay_s} + "
+        f"{startup.failure_threshold} x {startup.period_s}) and then kills the engine"
+    )
+    path = f"{startup.path}.failureThreshold"
+    left = profile.startup_repair_s - startup.initial_delay_s
+    repair = {path: -(-left // startup.period_s), **_deadline(workload, profile)}
+    if budget < profile.startup_min_s:
+        yield workload.finding(
+            path,
+            f"{said}, so a model that loads longer never serves; "
+            f"expected at least {profile.startup_min_s} s",
+            repair=repair,
+        )
+    else:
+        yield workload.finding(
+            path,
+            f"{said}: cold starts take up to {profile.startup_good_s} s",
+            Severity.WARNING,
+            repair=repair,
+        )
+
+
+def _new(workload: Workload, engine: Engine, path: str, profile: Profile) -> dict[str, object]:
+    """Return a startup probe, where it is known what to ask."""
+    if engine.port is None or "--ssl-certfile" in engine.flags:
+        return {}
+    return {
+        f"{path}.httpGet.path": engine.health_path,
+        f"{path}.httpGet.port": engine.port,
+        f"{path}.periodSeconds": _PERIOD_S,
+        f"{path}.failureThreshold": profile.startup_repair_s // _PERIOD_S,
+        **_deadline(workload, profile),
+    }
+
+
+def _deadline(workload: Workload, profile: Profile) -> dict[str, int]:
+    """Return a rollout's deadline that is longer than a repaired startup probe."""
+    if workload.kind not in {"Deployment", "Rollout"}:
+        return {}
+    spec = shape.mapping(workload.object, "spec", "")
+    if shape.integer(spec, _DEADLINE, "spec", 0) > profile.startup_repair_s:
+        return {}
+    return {f"spec.{_DEADLINE}": profile.startup_repair_s + profile.rollout_slack_s}

@@ -2,55 +2,111 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from drainproof.collect import yaml_text
+from drainproof.collect import charts, folders, yaml_text
+from drainproof.collect.charts import Chart
+from drainproof.collect.kustomizations import Kustomization
+from drainproof.collect.pieces import NotText, Piece, TooLarge, pieces
 from drainproof.errors import UserError
 from drainproof.model.finding import Origin
 from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-MAX_BYTES = 256 * 2**20
-"""Largest file that is read, in bytes. 50,000 manifests take about 45 MB."""
+    from drainproof.collect.folders import Part
+
+MAX_BYTES = 80 * 2**20
+"""Largest file that is read, in bytes: 84 MB. 50,000 manifests take about 45 MB."""
 STDIN = "-"
 
-_KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml"})
-_SKIPPED_FOLDERS = frozenset({"node_modules", "__pycache__"})
 _TEMPLATE = "a template with {{ … }} in it, not a manifest"
 _TEMPLATE_HINT = "Render it first: helm template CHART | drainproof audit -"
-_NOT_TEXT = bytes(set(range(256)) - set(range(9)) - {11, 12} - set(range(14, 32)))
+_SMALL_JSON = 4 * 2**20
+"""Characters of JSON that are looked at once more, for keys that are there twice."""
 
 
-def read(paths: Sequence[str | os.PathLike[str]]) -> Snapshot:
+def read(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    values: Sequence[str | os.PathLike[str]] = (),
+    sets: Sequence[str] = (),
+) -> Snapshot:
     """Read files, folders (with their folders) and ``-`` (standard input).
 
-    What can't be read becomes a problem of the Snapshot, and the rest is read all the same.
+    A folder with a ``Chart.yaml`` is a Helm chart and one with a ``kustomization.yaml`` a
+    kustomization: helm and kubectl render them, without a network and without a cluster. What can't
+    be read becomes a problem of the Snapshot, and the rest is read all the same.
+
+    Args:
+        paths: What to read. A packaged chart (``.tgz``) may be named too.
+        values: Values files for the charts among it, as for helm.
+        sets: Single values for the charts among it, as for ``helm --set``.
 
     Raises:
-        UserError: A path doesn't exist, or a folder holds no YAML or JSON file.
+        UserError: The only path doesn't exist or holds no YAML or JSON file, a values file doesn't
+            exist, or values were given and there is no chart.
     """
-    reader = _Reader()
-    for path in paths:
-        reader.add(os.fspath(path))
+    charts.check_values([os.fspath(file) for file in values])
+    given = [os.fspath(path) for path in paths]
+    reader = _Reader(given, [os.fspath(file) for file in values], sets)
+    parts: list[Part] = []
+    for path in given:
+        try:
+            parts += _parts(path)
+        except UserError as error:
+            if len(given) == 1:
+                raise
+            reader.problems.append(Problem(error.message, hint=error.hint))
+    apart, reader.skipped = folders.apart(parts)
+    if (values or sets) and not any(isinstance(part, Chart) for part in apart):
+        raise UserError(
+            "--values and --set are for Helm charts: expected one, found none in "
+            + ", ".join(given)
+        )
+    for part in apart:
+        reader.add(part)
     return reader.snapshot()
 
 
+def _parts(path: str) -> list[Part]:
+    if path == STDIN:
+        return [STDIN]
+    chart = charts.around(path)
+    if chart:
+        raise UserError(
+            f"{path}: a part of a Helm chart, not a manifest",
+            hint=f"Audit the chart: drainproof audit {chart}",
+        )
+    if Path(path).is_dir():
+        found = list(folders.look(path))
+        if not found:
+            raise UserError(
+                f"{path}: expected manifests, found no file that ends in "
+                f"{', '.join(sorted(folders.SUFFIXES))}"
+            )
+        return found
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such file or folder")
+    return [folders.at(path)]
+
+
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, given: Sequence[str], values: Sequence[str], sets: Sequence[str]) -> None:
+        self._given, self._values, self._sets = frozenset(given), values, sets
         self.items: list[Item] = []
         self.problems: list[Problem] = []
         self.texts: dict[str, str] = {}
         self.seen: set[str] = set()
-        self.charts: dict[str, bool] = {}
         self.files = 0
         self.skipped = 0
         self.saved: Snapshot | None = None
@@ -67,76 +123,75 @@ class _Reader:
             texts=self.texts,
         )
 
-    def add(self, path: str) -> None:
-        if path == STDIN:
-            self._read(STDIN, sys.stdin.buffer.read(MAX_BYTES + 1))
+    def add(self, part: Part) -> None:
+        if isinstance(part, str):
+            if part == STDIN:
+                self._read(STDIN, sys.stdin.buffer)
+            elif self._is_a_file(part):
+                self._open(part)
             return
-        if Path(path).is_dir():
-            found = list(_manifests(path))
-            if not found:
-                raise UserError(
-                    f"{path}: expected manifests, found no file that ends in "
-                    f"{', '.join(sorted(SUFFIXES))}"
-                )
-            patches = _kustomize_patches(found)
-            for file in found:
-                if os.path.realpath(file) in patches:
-                    self.skipped += 1
-                else:
-                    self._open(file)
+        real = os.path.realpath(part.path)
+        if real in self.seen:
             return
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such file or folder")
-        self._open(path)
+        self.seen.add(real)
+        self.files += 1
+        rendered = (
+            part.render(self._values, self._sets) if isinstance(part, Chart) else part.render()
+        )
+        if isinstance(rendered, Problem):
+            self.problems.append(rendered)
+        else:
+            self._read_rendered(part, rendered)
+
+    def _is_a_file(self, path: str) -> bool:
+        """Refuse pipes and devices that lie in folders: reading one may never end."""
+        if path in self._given or os.path.isfile(path) or not os.path.exists(path):  # noqa: PTH110, PTH113 - Path per file is slow
+            return True
+        self.problems.append(Problem("cannot be read: a pipe or a device", file=path))
+        return False
 
     def _open(self, file: str) -> None:
         real = os.path.realpath(file)
-        if real in self.seen or self._in_chart(file):
+        if real in self.seen:
             return
         self.seen.add(real)
         try:
             with Path(file).open("rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
+                self._read(file, stream)
         except OSError as error:
             self.problems.append(Problem(f"cannot be read: {error.strerror}", file=file))
-            return
-        self._read(file, data)
 
-    def _read(self, file: str, data: bytes) -> None:
+    def _read(self, file: str, stream: BinaryIO) -> None:
         self.files += 1
-        if len(data) > MAX_BYTES:
-            self.problems.append(
-                Problem(f"larger than {MAX_BYTES // 2**20} MB; split it", file=file)
-            )
-            return
-        text = self._decode(file, data)
-        if text is None:
-            return
-        if file == STDIN:
-            self.texts[file] = text
-        if text[:64].lstrip()[:1] in {"{", "["} and self._read_json(file, data, text):
-            return
-        self._read_yaml(file, text)
-
-    def _decode(self, file: str, data: bytes) -> str | None:
-        stray = data.translate(None, _NOT_TEXT)
-        if stray:
-            line = data.count(b"\n", 0, data.index(stray[:1])) + 1
-            self.problems.append(
-                Problem(f"not text: it holds the byte 0x{stray[0]:02x}", file=file, line=line)
-            )
-            return None
         try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            self.problems.append(Problem("not UTF-8 text", file=file, line=line))
-            return None
+            found = pieces(stream, MAX_BYTES)
+            first = next(found, None)
+            if first is None:
+                return
+            if first.text.lstrip()[:1] in {"{", "["}:
+                whole = first.text + "".join(piece.text for piece in found)
+                self._keep_text(file, whole)
+                if not self._read_json(file, whole):
+                    self._read_yaml(file, Piece(whole, 0, 1))
+                return
+            for piece in chain((first,), found):
+                self._keep_text(file, piece.text)
+                self._read_yaml(file, piece)
+        except NotText as error:
+            said = f"not text: {error.message}"
+            self.problems.append(Problem(said, file=file, line=error.line))
+        except TooLarge:
+            said = f"larger than {MAX_BYTES // 2**20} MiB; split it"
+            self.problems.append(Problem(said, file=file))
 
-    def _read_json(self, file: str, data: bytes, text: str) -> bool:
+    def _keep_text(self, file: str, text: str) -> None:
+        if file == STDIN:  # it can't be read again to find lines in it
+            self.texts[file] = self.texts.get(file, "") + text
+
+    def _read_json(self, file: str, text: str) -> bool:
         """Read a file of JSON; return whether it is one. YAML can begin with a brace too."""
         try:
-            found = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+            found = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             if not file.endswith(".json"):
                 return False
@@ -145,12 +200,14 @@ class _Reader:
         if isinstance(found, dict) and found.get("kind") == SAVED_AS:
             self.saved = Snapshot.from_saved(found)
             return True
+        if len(text) < _SMALL_JSON and _has_duplicate_keys(text):
+            return False  # read as YAML, which JSON is, to tell the line
         self._keep(found, Origin(file, 1, 0, len(text)))
         return True
 
-    def _read_yaml(self, file: str, text: str) -> None:
+    def _read_yaml(self, file: str, piece: Piece) -> None:
+        text, counted, line = piece.text, 0, piece.line
         is_plain = yaml_text.plain(text)
-        counted, line = 0, 1
         for start, end in yaml_text.documents(text):
             line += text.count("\n", counted, start)
             counted = start
@@ -160,9 +217,8 @@ class _Reader:
             except yaml_text.YamlError as error:
                 self._refuse(file, part, line, error)
                 continue
-            if found is None:
-                continue
-            self._keep(found, Origin(file, line, start, end))
+            if found is not None:
+                self._keep(found, Origin(file, line, piece.start + start, piece.start + end))
 
     def _refuse(self, file: str, part: str, line: int, error: yaml_text.YamlError) -> None:
         inner = error.line or 1
@@ -175,23 +231,22 @@ class _Reader:
             problem = Problem(_TEMPLATE, file=file, line=line + inner - 1, hint=_TEMPLATE_HINT)
         self.problems.append(problem)
 
-    def _in_chart(self, file: str) -> bool:
-        """Tell whether a file is one of a Helm chart's templates, which is said once a chart."""
-        folder, inside, _ = f"{os.path.dirname(file)}/".rpartition("/templates/")  # noqa: PTH120 - as PTH118
-        if not inside:
-            return False
-        if folder not in self.charts:
-            chart = os.path.join(folder, "Chart.yaml")  # noqa: PTH118 - Path per file is slow
-            self.charts[folder] = os.path.isfile(chart)  # noqa: PTH113 - same
-            if self.charts[folder]:
-                self.problems.append(
-                    Problem(
-                        "a Helm chart: its templates are not manifests",
-                        file=folder,
-                        hint=f"Render it first: helm template {folder} | drainproof audit -",
-                    )
-                )
-        return self.charts[folder]
+    def _read_rendered(self, part: Chart | Kustomization, text: str) -> None:
+        """Keep what a tool rendered; its objects have a file of the user, but no line in it."""
+        is_plain = yaml_text.plain(text)
+        for start, end in yaml_text.documents(text):
+            document = text[start:end]
+            source = part.source(document) if isinstance(part, Chart) else part.path
+            try:
+                found = yaml_text.parse(document, is_plain=is_plain or yaml_text.plain(document))
+            except yaml_text.YamlError as error:
+                said = f"not YAML once it is rendered: {error.message}"
+                self.problems.append(Problem(said, file=source))
+                continue
+            if isinstance(part, Kustomization):
+                source = part.source(found)
+            if found is not None:
+                self._keep(found, Origin(source, 0, 0, 0))
 
     def _keep(self, found: object, origin: Origin) -> None:
         kept = list(items_of(found, origin))
@@ -200,32 +255,12 @@ class _Reader:
             self.skipped += 1
 
 
-def _kustomize_patches(files: Sequence[str]) -> set[str]:
-    """Return the real paths of files that are patches of kustomizations, no manifests."""
-    patches: set[str] = set()
-    for file in files:
-        folder, name = os.path.split(file)
-        if name not in _KUSTOMIZATIONS:
-            continue
-        try:
-            found = yaml_text.parse(Path(file).read_text(encoding="utf-8"), is_plain=True)
-        except (OSError, ValueError):
-            continue  # said when the file itself is read
-        for key in ("patches", "patchesStrategicMerge", "patchesJson6902"):
-            listed = found.get(key) if isinstance(found, dict) else None
-            for item in listed if isinstance(listed, list) else ():
-                path = item.get("path") if isinstance(item, dict) else item
-                if isinstance(path, str) and "\n" not in path:
-                    patches.add(os.path.realpath(os.path.join(folder, path)))  # noqa: PTH118 - as below
-    return patches
+def _has_duplicate_keys(text: str) -> bool:
+    found = False
 
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len({key for key, _ in pairs}) < len(pairs)
 
-def _manifests(folder: str) -> Iterator[str]:
-    """Yield the manifests in a folder and in its folders, in order; hidden ones are left out."""
-    for where, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS
-        )
-        for name in sorted(names):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 - Path per file is slow in large folders
-                yield os.path.join(where, name)  # noqa: PTH118 - same
+    json.loads(text, object_pairs_hook=look)
+    return found

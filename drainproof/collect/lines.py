@@ -46,10 +46,13 @@ class Lines:
     def find(self, places: Sequence[tuple[Origin, str]]) -> list[int]:
         """Return the line of each field, in the order of ``places``, one document at a time.
 
-        A field that is absent gets the line of its nearest parent.
+        A field that is absent gets the line of its nearest parent. What was rendered from a
+        chart or a kustomization has no line in a file of the user: it gets 0.
         """
         by_document: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, (origin, _) in enumerate(places):
+            if not origin.line:
+                continue
             by_document[origin.file, origin.start].append(index)
         found = [0] * len(places)
         for wanted in by_document.values():

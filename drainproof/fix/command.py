@@ -14,7 +14,7 @@ from drainproof.fix import patch
 from drainproof.fix.apply import Mended, mend
 from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES, profile
-from drainproof.report.terminal import printable
+from drainproof.report.text import printable
 
 
 @click.command()

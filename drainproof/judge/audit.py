@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
+from drainproof.model import accelerators, disruption, language_model, placement, scaler, volumes
 from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
     from drainproof.judge.profiles import Profile
     from drainproof.judge.registry import Check
-    from drainproof.model.finding import Finding
+    from drainproof.judge.waivers import Waiver
+    from drainproof.model.finding import Finding, Located
     from drainproof.model.snapshot import Problem, Snapshot
     from drainproof.model.workload import Workload
 
@@ -23,8 +25,14 @@ GIVEN = frozenset({"workload", "snapshot", "profile"})
 JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
     "engine": lambda _, workload: workload.engine,
     "container": lambda _, workload: workload.container,
-    "scalers": lambda snapshot, workload: snapshot.scalers_for(workload),
+    "scalers": scaler.of,
+    "strays": scaler.strays_near,
     "services": lambda snapshot, workload: snapshot.services_for(workload),
+    "budgets": lambda snapshot, workload: disruption.budgets_for(snapshot, workload),
+    "accelerators": accelerators.of,
+    "placement": placement.of,
+    "model": lambda _, workload: language_model.of(workload),
+    "config_maps": volumes.config_maps_for,
 }
 """What else a check can ask for, by the name of its argument: each is found when it is first asked
 for, once a subject. A subject always has an engine."""
@@ -37,12 +45,16 @@ class Outcome:
     """What one check said of one subject."""
 
     check: Check
-    subject: Workload
+    subject: Located
+    """A workload; a waiver, where it is that which fails."""
     verdict: Verdict
     findings: tuple[Finding, ...]
-    """Where it fails or can't tell; each has a severity."""
-    assumptions: tuple[Finding, ...]
+    """Where it fails or can't tell, or what is waived; each has a severity."""
+    assumptions: tuple[Finding, ...] = ()
     """What its verdict rests on and can't be seen."""
+    waiver: Waiver | None = None
+    """What waives it, if its verdict is ``waived``; None if all its findings are in the baseline,
+    which don't stay among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +64,19 @@ class AuditResult:
     outcomes: tuple[Outcome, ...]
     profile: str
     snapshot: Snapshot
+    fail_on: Severity = Severity.ERROR
+    """The least severity that fails."""
+    known: int = 0
+    """Findings that the baseline holds; they are not listed."""
+    gone: int = 0
+    """Findings of the baseline that are no more."""
+    misread: tuple[Problem, ...] = ()
+    """Waivers in annotations that can't be read."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What could not be read."""
-        return self.snapshot.problems
+        return (*self.snapshot.problems, *self.misread)
 
     @property
     def findings(self) -> tuple[tuple[Outcome, Finding], ...]:
@@ -70,9 +90,21 @@ class AuditResult:
     @property
     def exit_code(self) -> ExitCode:
         """What the command line returns; 2 if a part can't be read, or nothing was judged."""
-        if self.problems:
+        if self.problems or not self.outcomes:
             return ExitCode.ERROR
-        return exit_code(outcome.verdict for outcome in self.outcomes)
+        seen = {
+            item.verdict
+            for outcome in self.outcomes
+            for item in outcome.findings
+            if item.verdict is not Verdict.FAIL or self.fails(item)
+        }
+        return exit_code(seen or {Verdict.PASS})
+
+    def fails(self, finding: Finding) -> bool:
+        """Tell whether a finding counts as a failure: it fails, at or over ``fail_on``."""
+        return finding.verdict is Verdict.FAIL and (
+            self.fail_on is Severity.WARNING or finding.severity is not Severity.WARNING
+        )
 
 
 def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditResult:
@@ -134,17 +166,18 @@ def judge(check: Check, offered: Offered) -> Outcome:
         said = f"the check itself broke down: {type(error).__name__}: {error}"
         yielded = [workload.inconclusive("", said)]
     if not yielded:
-        return Outcome(check, workload, Verdict.PASS, (), ())
+        return Outcome(check, workload, Verdict.PASS, ())
     findings = tuple(
         item if item.severity else replace(item, severity=check.severity)
         for item in yielded
         if item.verdict is not Verdict.PASS
     )
     assumptions = tuple(item for item in yielded if item.verdict is Verdict.PASS)
-    return Outcome(check, workload, _verdict(findings), findings, assumptions)
+    return Outcome(check, workload, verdict_of(findings), findings, assumptions)
 
 
-def _verdict(findings: Sequence[Finding]) -> Verdict:
+def verdict_of(findings: Sequence[Finding]) -> Verdict:
+    """Return the verdict of a check that has these findings on a subject."""
     verdicts = {item.verdict for item in findings}
     return next(
         (found for found in (Verdict.FAIL, Verdict.INCONCLUSIVE) if found in verdicts), Verdict.PASS
@@ -177,7 +210,7 @@ def nothing_to_audit(snapshot: Snapshot) -> UserError:
 
 
 def severity_counts(result: AuditResult) -> dict[Severity, int]:
-    """Return how many findings of each severity there are, inconclusive ones left out."""
+    """Return how many findings of each severity there are, neither waived nor inconclusive."""
     counts = dict.fromkeys(Severity, 0)
     for _, item in result.findings:
         if item.severity is not None and item.verdict is Verdict.FAIL:

@@ -1,24 +1,42 @@
-"""The ``audit`` and ``rules`` commands: from paths or a context to a report and an exit code."""
+"""The ``audit`` and ``rules`` commands: from paths or a context to reports and an exit code."""
 
 from __future__ import annotations
 
 import gc
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from drainproof.errors import UserError
 from drainproof.judge import audit as auditing
+from drainproof.judge import config as settings
 from drainproof.judge import registry
-from drainproof.judge.profiles import PROFILES, profile
+from drainproof.judge.profiles import PROFILES
+from drainproof.report import FORMATS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from drainproof.model.snapshot import Snapshot
 
+STDOUT = "-"
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
-@click.command()
+
+class _InOrder(click.Command):
+    """A command that knows in which order ``--format`` and ``--output`` were given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note the order, then parse as usual."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta[__name__] = [item.name for item in order if item.name in {"formats", "outputs"}]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_InOrder)
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--context", help="Audit a live cluster: the name of a kubeconfig context.")
 @click.option(
@@ -26,22 +44,64 @@ if TYPE_CHECKING:
 )
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces of the live cluster.")
 @click.option(
+    "-f",
+    "--values",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Values file for the Helm charts among PATHs, as for helm; may be repeated.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Value for the Helm charts among PATHs, as for helm; may be repeated.",
+)
+@click.option(
     "--profile",
     "profile_name",
     type=click.Choice(list(PROFILES)),
-    default="production",
-    show_default=True,
-    help="The numbers that checks use.",
+    help="The numbers that checks use.  [default: production]",
+)
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="CHECK",
+    help="Run only this check: a slug or an id, with * for anything; may be repeated.",
+)
+@click.option("--ignore", multiple=True, metavar="CHECK", help="Don't run this check; same form.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warning"]),
+    help="The least severity for which the exit code is 1.  [default: error]",
 )
 @click.option(
     "--format",
-    "form",
-    type=click.Choice(["terminal", "json"]),
-    default="terminal",
-    show_default=True,
+    "formats",
+    multiple=True,
+    metavar="FORM[=FILE]",
+    help=f"{', '.join(FORMATS)}; may be repeated.  [default: terminal]",
 )
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the report to a file."
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    help="Where the --format before it is written; one without goes to standard output.",
+)
+@click.option(
+    "--waivers",
+    type=_FILE,
+    help=f"A file of waivers.  [default: {settings.WAIVERS}, here or in a folder above]",
+)
+@click.option("--baseline", type=_FILE, help="Report only findings that are not in this file.")
+@click.option("--write-baseline", type=_FILE, help="Write today's findings as a baseline.")
+@click.option(
+    "--config",
+    "config_file",
+    type=_FILE,
+    help="A config file.  [default: drainproof.toml, or pyproject.toml with [tool.drainproof], "
+    "here or in a folder above]",
 )
 @click.option(
     "--checks",
@@ -50,66 +110,94 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="A folder of checks of your own, beside drainproof's.",
 )
-@click.option(
-    "--save",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Save what was read as a Snapshot, to audit it again elsewhere.",
-)
-def audit(  # noqa: PLR0913, PLR0917 - one parameter an option
-    paths: tuple[str, ...],
-    context: str | None,
-    namespaces: tuple[str, ...],
-    all_namespaces: bool,  # noqa: FBT001 - click passes it by name
-    profile_name: str,
-    form: str,
-    output: Path | None,
-    folders: tuple[Path, ...],
-    save: Path | None,
-) -> None:
+@click.option("--save", type=_FILE, help="Save what was read as a Snapshot, to audit it elsewhere.")
+@click.pass_context
+def audit(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - options, by their names
     """Audit the LLM workloads in manifests, or in a live cluster, without changing anything.
 
-    PATH is a YAML or JSON file, a folder of them, a saved Snapshot, or - for standard input.
+    PATH is a YAML or JSON file, a folder of them, a Helm chart, a kustomization, a saved Snapshot,
+    or - for standard input.
 
     \b
-    Exit code: 0 no findings, 1 findings, 2 bad input or nothing to audit, 3 only inconclusive ones.
+    Exit code: 0 nothing at or over --fail-on, 1 findings, 2 bad input or nothing to audit,
+    3 only inconclusive ones.
     """  # noqa: D301 - \b is click's own mark
     gc.disable()  # one short run over values that are kept to its end: collecting finds nothing
-    snapshot = _collect(paths, context, namespaces, all_namespaces=all_namespaces)
-    if save is not None:
-        _write(save, snapshot.to_json().decode())
-    found = registry.load(folders, kind="manifest").of("manifest")
-    result = auditing.run(snapshot, profile(profile_name), found)
-    if not result.outcomes and not result.problems:
+    places = destinations(given["formats"], given["outputs"], ctx.meta[__name__])
+    config = settings.load(
+        Path(),
+        file=given["config_file"],
+        profile_name=given["profile_name"],
+        fail_on=given["fail_on"],
+        select=given["select"],
+        ignore=given["ignore"],
+        folders=given["folders"],
+        waivers=given["waivers"],
+        baseline=given["baseline"],
+    )
+    snapshot = _collect(given)
+    if given["save"] is not None:
+        _write(given["save"], snapshot.to_json().decode())
+    checks = config.checks_for(snapshot)
+    if not snapshot.workloads and not snapshot.problems:
         raise auditing.nothing_to_audit(snapshot)
-    text = report(result, form, colour=output is None)
-    if output is not None:
-        _write(output, text)
-    else:
-        sys.stdout.write(text)
+    if given["write_baseline"] is not None:
+        config = replace(config, baseline=None)  # all of today's findings, old and new
+    result = settings.Audit(snapshot, config).run(checks)
+    if given["write_baseline"] is not None:
+        _write_baseline(given["write_baseline"], result)
+        return
+    _report(result, places)
     sys.exit(int(result.exit_code))
 
 
-def report(result: auditing.AuditResult, form: str, *, colour: bool) -> str:
-    """Return a report in a format; ``colour`` allows colours where the terminal can show them."""
-    from drainproof.report.rows import rows  # noqa: PLC0415 - after the audit, so errors come fast
+def destinations(
+    formats: Sequence[str], outputs: Sequence[str], order: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return each format with where it goes: a file, or ``-`` for standard output.
 
-    found = rows(result)
-    if form == "json":
-        from drainproof.report import json  # noqa: PLC0415 - only the format that is asked for
+    Args:
+        formats: As given, each ``FORM`` or ``FORM=FILE``.
+        outputs: As given; each belongs to the format before it, or else to the one after it.
+        order: Which of the two was given, in order: ``formats`` or ``outputs``.
 
-        return json.write(result, found)
-    from drainproof.report import terminal  # noqa: PLC0415 - same
+    Raises:
+        UserError: A format is unknown, an output has none, or two go to standard output.
+    """
+    left = {"formats": iter(formats), "outputs": iter(outputs)}
+    found: list[list[str]] = []
+    waiting: list[str] = []
+    for name in order:
+        value = next(left[name])
+        if name == "formats":
+            form, _, file = value.partition("=")
+            if form not in FORMATS:
+                raise UserError(f"expected --format {'|'.join(FORMATS)}, found {form!r}")
+            found.append([form, file or (waiting.pop() if waiting else "")])
+        elif found and not found[-1][1]:
+            found[-1][1] = value
+        elif waiting or found:
+            raise UserError(
+                f"--output {value} has no --format of its own",
+                hint="Each --output belongs to the --format before it.",
+            )
+        else:
+            waiting.append(value)
+    if not found:
+        found = [["terminal", waiting.pop() if waiting else ""]]
+    listed = [(form, file or STDOUT) for form, file in found]
+    if sum(file == STDOUT for _, file in listed) > 1:
+        raise UserError(
+            "two reports can't both go to standard output: "
+            + " and ".join(form for form, file in listed if file == STDOUT),
+            hint="Give one a file: --format sarif --output a.sarif --format terminal",
+        )
+    return listed
 
-    return terminal.write(result, found, colour=colour and terminal.coloured(sys.stdout))
 
-
-def _collect(
-    paths: tuple[str, ...],
-    context: str | None,
-    namespaces: tuple[str, ...],
-    *,
-    all_namespaces: bool,
-) -> Snapshot:
+def _collect(given: dict[str, Any]) -> Snapshot:
+    paths, context = given["paths"], given["context"]
+    namespaces, all_namespaces = given["namespaces"], given["all_namespaces"]
     if context is None:
         if namespaces or all_namespaces:
             raise UserError(
@@ -123,7 +211,7 @@ def _collect(
             )
         from drainproof.collect import files  # noqa: PLC0415 - only where files are read
 
-        return files.read(paths)
+        return files.read(paths, values=given["values"], sets=given["sets"])
     if paths:
         raise UserError("expected either paths or --context, found both")
     if bool(namespaces) == all_namespaces:
@@ -134,6 +222,36 @@ def _collect(
     from drainproof.collect import connect, live  # noqa: PLC0415 - slow to load
 
     return live.read(connect.connect(context), namespaces or None, source=f"context {context}")
+
+
+def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> None:
+    """Write each report; those in files first, since a reader of standard output may go away."""
+    from drainproof.report import write  # noqa: PLC0415 - after the audit, so errors come fast
+    from drainproof.report.rows import rows  # noqa: PLC0415 - same
+
+    found = rows(result)
+    for form, place in sorted(places, key=lambda item: item[1] == STDOUT):
+        if place == STDOUT:
+            from drainproof.report.terminal import coloured  # noqa: PLC0415 - same
+
+            sys.stdout.write(write(result, found, form, colour=coloured(sys.stdout)))
+        else:
+            _write(Path(place), write(result, found, form))
+
+
+def _write_baseline(path: Path, result: auditing.AuditResult) -> None:
+    """Write a baseline. What can't be read is an error: its findings would be missing.
+
+    Raises:
+        UserError: A part of the input can't be read, or the file can't be written.
+    """
+    from drainproof.judge import baseline  # noqa: PLC0415 - only where it is written
+
+    if result.problems:
+        raise UserError(f"no baseline of input that can't be read: {result.problems[0]}")
+    text, count = baseline.write(result)
+    _write(path, text)
+    click.echo(f"{path}: {count} findings taken as given.")
 
 
 def _write(path: Path, text: str) -> None:

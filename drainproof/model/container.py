@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from drainproof.model import prestop, shape
+from drainproof.model import prestop, shape, shell
 from drainproof.model.quantity import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drainproof.model.mounted import Seen
     from drainproof.model.prestop import PreStop
     from drainproof.model.shape import Raw
+
+
+_ACCELERATORS = ("gpu", "/mig-", "/gaudi", "/neuron", "/tpu", "/Ascend", "/npu", "/mlu", "/dcu")
+"""Parts of the names of resources that are accelerators."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,12 @@ class Container:
     """Container ports by name; nameless ones by their number as a string."""
     memory_limit: float | None
     """Bytes; None if there is no limit."""
+    memory_request: float | None
+    """Bytes; None if none is written (then Kubernetes takes the limit)."""
     gpus: int
-    """GPUs (or slices of them) that it is given."""
+    """GPUs (or slices of them, or other accelerators) that it is given."""
+    gpu_resources: Mapping[str, int]
+    """How many of each resource of accelerators: ``nvidia.com/gpu``, ``nvidia.com/mig-1g.10gb``."""
     readiness: Probe | None
     liveness: Probe | None
     startup: Probe | None
@@ -72,6 +81,23 @@ class Container:
     mounts: Mapping[str, str]
     """Volume names by mount path, without a trailing slash."""
     raw: Raw = field(repr=False)
+    seen: Seen | None = field(default=None, repr=False, compare=False)
+    """What it sees of ConfigMaps; None if nobody has looked."""
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """Command and arguments, as they are written."""
+        return (*self.command, *self.args)
+
+    @property
+    def command_line(self) -> tuple[str, ...]:
+        """Command and arguments, with each ``$(NAME)`` whose value is known filled in."""
+        return tuple(shell.expand_references(word, self.env) for word in self.argv)
+
+    @property
+    def sidecar(self) -> bool:
+        """Whether it is an init container that goes on running beside the others."""
+        return self.raw.get("restartPolicy") == "Always"
 
     @property
     def serves(self) -> bool:
@@ -79,16 +105,26 @@ class Container:
         return bool(self.ports or self.readiness or self.liveness or self.startup or self.gpus)
 
 
-def read(raw: Raw, path: str) -> Container:
+def read(raw: Raw, path: str, seen: Seen | None = None) -> Container:
     """Return a container.
+
+    Args:
+        raw: As it is written.
+        path: Its field path.
+        seen: What it sees of ConfigMaps, if somebody has looked.
 
     Raises:
         ShapeError: A field holds another type than Kubernetes wants.
     """
     env, env_names = _env(raw, path)
+    if seen is not None and seen.variables:
+        env = {**seen.variables, **env}
+        env_names = env_names | seen.variables.keys()
     ports = _ports(raw, path)
-    limits = shape.mapping(shape.mapping(raw, "resources", path), "limits", f"{path}.resources")
-    memory = limits.get("memory")
+    resources = shape.mapping(raw, "resources", path)
+    limits = shape.mapping(resources, "limits", f"{path}.resources")
+    requests = shape.mapping(resources, "requests", f"{path}.resources")
+    gpus = _accelerators(limits, f"{path}.resources.limits")
     return Container(
         name=shape.text(raw, "name", path),
         image=shape.text(raw, "image", path),
@@ -98,14 +134,10 @@ def read(raw: Raw, path: str) -> Container:
         env=env,
         env_names=env_names,
         ports=ports,
-        memory_limit=None
-        if memory is None
-        else quantity(memory, f"{path}.resources.limits.memory"),
-        gpus=sum(
-            int(quantity(count, shape.join(f"{path}.resources.limits", name)))
-            for name, count in limits.items()
-            if "/" in name and ("gpu" in name or "/mig-" in name)
-        ),
+        memory_limit=_memory(limits, path, "limits"),
+        memory_request=_memory(requests, path, "requests"),
+        gpus=sum(gpus.values()),
+        gpu_resources=gpus,
         readiness=_probe(raw, "readinessProbe", path, ports),
         liveness=_probe(raw, "livenessProbe", path, ports),
         startup=_probe(raw, "startupProbe", path, ports),
@@ -117,7 +149,21 @@ def read(raw: Raw, path: str) -> Container:
             for mount in shape.mappings(raw, "volumeMounts", path)
         },
         raw=raw,
+        seen=seen,
     )
+
+
+def _memory(amounts: Raw, path: str, which: str) -> float | None:
+    value = amounts.get("memory")
+    return None if value is None else quantity(value, f"{path}.resources.{which}.memory")
+
+
+def _accelerators(limits: Raw, path: str) -> dict[str, int]:
+    return {
+        name: int(quantity(count, shape.join(path, name)))
+        for name, count in limits.items()
+        if "/" in name and any(part in name for part in _ACCELERATORS)
+    }
 
 
 def _env(raw: Raw, path: str) -> tuple[dict[str, str], frozenset[str]]:

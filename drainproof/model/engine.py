@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drainproof.model import engines, shell
@@ -22,9 +23,20 @@ VERSION_ANNOTATION = "drainproof.dev/engine-version"
 
 _NUMBERS = r"(\d{1,4}(?:\.\d{1,4}){1,3})"
 _PLAIN_VERSION = re.compile(rf"(?:^|[-_]v)v?{_NUMBERS}")
+_VERSION = re.compile(rf"v?{_NUMBERS}")
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
 _TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
 _MAX_FLAGS = 2  # of a signature: one alone may be anybody's
+_MAX_NESTED = 3  # shells in shells that are looked into
+
+# How sure it is that a container runs an engine: the surest of a pod's containers is the engine's.
+_STARTED = 5
+_NAMED_WITH_GPU = 4
+_NAMED = 3
+_IMAGE_WITH_GPU = 2
+_IMAGE = 1
+_FLAGS = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +58,17 @@ class Engine:
     port: int | None
     """The port it listens on; None if it can't be told."""
     metrics_port: int | None
+    """The port of its metrics where that is another one; None if it is the same."""
     flags: Mapping[str, str]
     """Flags by name, with dashes, to value: ``--shutdown-timeout`` to ``"120"``. A flag without a
-    value is ``"true"``; ``--no-x`` is ``--x`` with ``"false"``."""
+    value is ``"true"``; ``--no-x`` is ``--x`` with ``"false"``. Those of a config file count, too,
+    as far as it is in the input."""
     flags_known: bool
-    """Whether the manifest shows all flags: no wrapper script, no config file."""
+    """Whether the manifests show all flags: no script and no config file that is elsewhere."""
+    config_flags: frozenset[str]
+    """Names in ``flags`` that a config file sets."""
+    ignored_config: str
+    """A flag that names a config file in a form that the engine ignores; empty if there is none."""
     prestop_s: float | None
     """Seconds that the preStop hook surely delays SIGTERM; 0.0 if none; None if not to be told."""
     prestop_drains: bool
@@ -65,7 +83,15 @@ class Engine:
     unsupported_drain_flag: str
     """A drain flag that is set, and that this version does not have; empty if there is none."""
     tensor_parallel: int
-    """GPUs that one replica spreads the model over, as far as flags say."""
+    """GPUs that one replica spreads each layer over, as far as flags say."""
+    pipeline_parallel: int
+    """Stages of layers that one replica is cut into."""
+    data_parallel: int
+    """Replicas of the model inside one server."""
+    data_parallel_local: int | None
+    """How many of those run in this pod; None if no flag says."""
+    nodes: int
+    """Pods that form one server."""
     health_path: str
     metrics_path: str
     waiting_metric: str
@@ -81,30 +107,100 @@ class Engine:
             else f"{self.title} (version unknown)"
         )
 
+    def flag(self, *names: str, default: str = "") -> str:
+        """Return the value of the first of several spellings that is set."""
+        return next((self.flags[name] for name in names if name in self.flags), default)
+
+    def flag_number(self, *names: str) -> float | None:
+        """Return a flag's value as a number; None if it is not set, or is no number."""
+        value = self.flag(*names)
+        return float(value) if _is_number(value) else None
+
+    def flag_on(self, *names: str) -> bool | None:
+        """Tell whether a flag is set and not false; None if it is not set."""
+        value = self.flag(*names, default="\0")
+        return None if value == "\0" else value.lower() not in _FALSE
+
     def metric_names(self, meaning: str) -> tuple[str, ...]:
-        """Return the names of the metrics with a meaning that this version exports."""
+        """Return the names of the metrics with a meaning that this version exports, best first.
+
+        Meanings: ``waiting`` and ``running`` requests; ``kv_cache`` in use; ``latency`` per output
+        token, ``ttft``, ``e2e``, ``queue_time``; ``success``, ``prompt_tokens``,
+        ``generation_tokens``, ``preemptions``. Histograms come without ``_bucket``.
+        """
         return tuple(
-            metric.name
-            for metric in self.facts.metrics
-            if metric.meaning == meaning and metric.in_version(self.version)
+            name
+            for name in self.facts.meanings.get(meaning, ())
+            if self.exports(name) is not False
         )
 
+    def exports(self, name: str) -> bool | None:
+        """Tell whether this version exports a metric; None if that can't be told."""
+        hidden = "--show-hidden-metrics-for-version" in self.flags
+        return self.facts.exports(name, self.version, hidden=hidden)
 
-def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | None:
-    """Return the engine that a container runs; None if it runs none that is known.
+    @property
+    def metrics_enabled(self) -> bool | None:
+        """Whether it exports metrics at all; None if that can't be told from here."""
+        for flag, value in self.facts.metrics_off.items():
+            on = self.flag_on(flag)
+            if on is not None and on is (value == "true"):
+                return False
+        if not self.facts.metrics_flag:
+            return True
+        on = self.flag_on(self.facts.metrics_flag)
+        return on if on is not None else (False if self.flags_known else None)
+
+
+def recognise(
+    found: Sequence[Container], annotations: Mapping[str, str]
+) -> tuple[Engine | None, Container | None]:
+    """Return the engine that a pod runs, and its container; None if it runs none that is known.
 
     Command, arguments and image are looked at together: most real images come from forks and
-    mirrors.
+    mirrors. Of several containers the one counts that shows it best, so that a sidecar of the same
+    image, or of one named after the engine, is not taken for it.
     """
-    words, scripted = _command_line(container)
-    facts, sure = _facts(container, words, annotations)
-    if facts is None:
-        return None
-    flags = parse_flags(words)
-    known = sure and not any(flag in flags for flag in facts.config_flags)
+    named = engines.BY_NAME.get(annotations.get(ENGINE_ANNOTATION, ""))
+    best: tuple[int, EngineFacts, bool, tuple[str, ...], bool] | None = None
+    chosen = None
+    for container in found:
+        words, scripted = _command_line(container)
+        facts, known, rank = _facts(container, words, named)
+        if facts is not None and (best is None or rank > best[0]):
+            best, chosen = (rank, facts, known, words, scripted), container
+            if rank == _STARTED:
+                break
+    if best is None or chosen is None:
+        return None, None
+    _, facts, known, words, scripted = best
+    return _engine(chosen, annotations, facts, words, known=known, scripted=scripted), chosen
+
+
+def _engine(  # noqa: PLR0913 - what was told of the container
+    container: Container,
+    annotations: Mapping[str, str],
+    facts: EngineFacts,
+    words: tuple[str, ...],
+    *,
+    known: bool,
+    scripted: bool,
+) -> Engine:
+    own = parse_flags(_own(facts, words))
+    for name in facts.args_env:
+        if name in container.env:
+            own = {**own, **parse_flags(_split(container.env[name]))}
+        elif name in container.env_names:
+            known = False
+    file, ignored = _config(facts, words, own, container)
+    if file is None:
+        known, config = False, {}
+    else:
+        config = file
+    flags = {**own, **config} if facts.config_is_api else {**config, **own}
     version_text = annotations.get(VERSION_ANNOTATION) or _version_text(container.image, facts)
     version = _version(version_text)
-    drain = _drain(facts, version)
+    drain = facts.drain(version)
     return Engine(
         name=facts.name,
         title=facts.title,
@@ -113,9 +209,11 @@ def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | 
         container=container.name,
         path=container.path,
         port=_port(facts, flags, container, scripted=scripted),
-        metrics_port=facts.metrics_port,
+        metrics_port=_whole(flags.get(facts.metrics_port_flag, "")) or facts.metrics_port,
         flags=flags,
         flags_known=known,
+        config_flags=frozenset(config),
+        ignored_config=ignored,
         prestop_s=container.prestop.delay_s,
         prestop_drains=container.prestop.drains,
         drain_s=_drain_s(drain, flags, container),
@@ -123,6 +221,10 @@ def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | 
         drain_abort_env=drain.abort_env if drain.abort_env in container.env_names else "",
         unsupported_drain_flag=_unsupported(facts, drain, flags),
         tensor_parallel=_parallel(facts, flags, container),
+        pipeline_parallel=_count(flags, facts.pipeline_flags) or 1,
+        data_parallel=_count(flags, facts.data_flags) or 1,
+        data_parallel_local=_count(flags, facts.data_local_flags),
+        nodes=_count(flags, facts.nodes_flags) or 1,
         health_path=facts.health_paths[0],
         metrics_path=facts.metrics_path,
         waiting_metric=_metric(facts, "waiting"),
@@ -137,7 +239,10 @@ def parse_flags(words: Sequence[str]) -> dict[str, str]:
     Underscores in names become dashes, as vLLM's own parser has it. The last of several wins.
     """
     flags: dict[str, str] = {}
+    last = len(words) - 1
     for index, word in enumerate(words):
+        if not word.startswith("-"):
+            continue
         name, equals, value = word.partition("=")
         if not _FLAG.fullmatch(name):
             continue
@@ -145,7 +250,7 @@ def parse_flags(words: Sequence[str]) -> dict[str, str]:
         if equals:
             flags[name] = value
             continue
-        following = words[index + 1] if index + 1 < len(words) else "-"
+        following = words[index + 1] if index < last else "-"
         if not following.startswith("-") or _is_number(following):
             flags[name] = following
         elif name.startswith("--no-"):
@@ -157,59 +262,136 @@ def parse_flags(words: Sequence[str]) -> dict[str, str]:
 
 def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
     """Return the words that start the engine, and whether they came out of a shell script."""
-    argv = tuple(
-        shell.expand_references(word, container.env)
-        for word in (*container.command, *container.args)
-    )
-    script = shell.script_of(argv)
+    argv = container.command_line
+    script = _script(argv, container)
     if script is None:
         return argv, False
-    found = shell.commands(script, container.env)
-    for command in found:
-        line = " ".join(command.words)
-        if command.program != "echo" and any(one.is_started_by(line) for one in engines.ENGINES):
-            return command.words, True
+    for _ in range(_MAX_NESTED):
+        found = shell.commands(script, container.env)
+        for command in found:
+            line = " ".join(command.words)
+            if command.program != "echo" and any(one.is_started_by(line) for one in engines.ENGINES):
+                return command.words, True
+        inner = (_script(command.words, container) for command in found)
+        nested = next((text for text in inner if text is not None and text != script), None)
+        if nested is None:
+            break
+        script = nested
     return tuple(word for command in found for word in command.words), True
 
 
+def _script(argv: Sequence[str], container: Container) -> str | None:
+    """Return the script that a command line runs: in ``sh -c``, or in a file of a ConfigMap."""
+    script = shell.script_of(argv)
+    if script is not None or container.seen is None or not container.seen.files:
+        return script
+    program = next(iter(argv), "")
+    if shell.basename(program) in shell.SHELLS:
+        program = next((word for word in argv[1:] if not word.startswith("-")), "")
+    return container.seen.file(program) if "/" in program else None
+
+
 def _facts(
-    container: Container, words: tuple[str, ...], annotations: Mapping[str, str]
-) -> tuple[EngineFacts | None, bool]:
-    """Return which engine it is, and whether its whole command line is in the manifest."""
+    container: Container, words: tuple[str, ...], named: EngineFacts | None
+) -> tuple[EngineFacts | None, bool, int]:
+    """Return which engine it is, whether its whole command line is in sight, and how sure it is."""
     line = " ".join(words)
     for facts in engines.ENGINES:
         if facts.is_started_by(line):
-            return facts, True
-    annotated = engines.BY_NAME.get(annotations.get(ENGINE_ANNOTATION, ""))
-    if annotated is not None:
-        return annotated, not container.command
+            return facts, True, _STARTED
+    folder, name = _repository(container.image)
+    foreign = bool(engines.NOT_ENGINE_IMAGES.search(name))
+    if named is not None and not foreign:
+        return named, not container.command, _NAMED_WITH_GPU if container.gpus else _NAMED
     only_flags = not words or words[0].startswith("-")  # for the image's own program
     if not only_flags and engines.NOT_ENGINES.search(line):
-        return None, True
-    repository = _repository(container.image)
-    if not engines.NOT_ENGINE_IMAGES.search(repository):
+        return None, True, 0
+    if not foreign:
+        repository = folder + name
         for facts in engines.ENGINES:
             if facts.image.search(repository) and (not container.command or container.serves):
-                return facts, not container.command
+                rank = _IMAGE_WITH_GPU if container.gpus else _IMAGE
+                return facts, not container.command, rank
     flags = parse_flags(words)
-    for facts in engines.ENGINES:
-        if len(facts.signature & flags.keys()) >= _MAX_FLAGS:
-            return facts, True
-    return None, True
+    if flags:
+        for facts in engines.ENGINES:
+            if len(facts.signature & flags.keys()) >= _MAX_FLAGS:
+                return facts, True, _FLAGS
+    return None, True, 0
 
 
-def _repository(image: str) -> str:
-    """Return an image's name without registry, tag and digest: ``nvcr.io/nim/a:1`` → ``nim/a``."""
+def _own(facts: EngineFacts, words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words behind the engine's program, without those of a launcher in front of it."""
+    if not words or words[0].startswith("-"):
+        return words
+    line = " ".join(words)
+    found = facts.starts.search(line)
+    return words[line.count(" ", 0, found.start() + 1) :] if found else words
+
+
+def _split(line: str) -> tuple[str, ...]:
+    return tuple(word for command in shell.commands(line) for word in command.words)
+
+
+def _config(
+    facts: EngineFacts, words: Sequence[str], flags: Mapping[str, str], container: Container
+) -> tuple[dict[str, str] | None, str]:
+    """Return the flags in a config file, None if it can't be seen; and a flag that is ignored."""
+    flag = next((name for name in facts.config_flags if name in flags), "")
+    if not flag:
+        return {}, ""
+    if facts.config_flags_alone and flag not in words:
+        return {}, f"{flag}={flags[flag]}"
+    text = container.seen.file(flags[flag]) if container.seen is not None else None
+    return (None if text is None else _settings(text)), ""
+
+
+@lru_cache(maxsize=256)
+def _settings(text: str) -> dict[str, str] | None:
+    """Return the settings in a YAML file as flags; None if it can't be read."""
+    from drainproof.collect import yaml_text  # noqa: PLC0415 - few deployments have such a file
+
+    try:
+        found = yaml_text.parse(text, is_plain=yaml_text.plain(text))
+    except yaml_text.YamlError:
+        return None
+    if found is None:
+        return {}
+    return dict(_flattened("--", found)) if isinstance(found, dict) else None
+
+
+def _flattened(prefix: str, settings: Mapping[str, object]) -> list[tuple[str, str]]:
+    flags: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        name = f"{prefix}{str(key).replace('_', '-')}"
+        if isinstance(value, dict):
+            flags += [(name, "true"), *_flattened(f"{name}.", value)]
+        elif isinstance(value, list):
+            flags.append((name, " ".join(str(item) for item in value)))
+        elif isinstance(value, bool):
+            flags.append((name, "true" if value else "false"))
+        elif value is not None:
+            flags.append((name, str(value)))
+    return flags
+
+
+@lru_cache(maxsize=1024)
+def _repository(image: str) -> tuple[str, str]:
+    """Return an image's folder and name without registry, tag and digest.
+
+    ``nvcr.io/nim/meta/llama:1`` → ``nim/meta/`` and ``llama``.
+    """
     name = image.partition("@")[0]
     head, slash, rest = name.partition("/")
     if slash and ("." in head or ":" in head or head == "localhost"):
         name = rest
     folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}{last.partition(':')[0]}"
+    return f"{folder}{slash}", last.partition(":")[0]
 
 
+@lru_cache(maxsize=1024)
 def _version_text(image: str, facts: EngineFacts) -> str:
-    repository = _repository(image)
+    repository = "".join(_repository(image))
     tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
     named = re.search(rf"{facts.name}[-_]?v?{_NUMBERS}", tag)
     if named:
@@ -217,19 +399,14 @@ def _version_text(image: str, facts: EngineFacts) -> str:
     if engines.FOREIGN_TAGS.search(repository) or not facts.image.search(repository):
         return ""
     found = _PLAIN_VERSION.search(tag)
-    return found[1] if found else ""
+    if found is None or int(found[1].partition(".")[0]) > facts.newest_major:
+        return ""
+    return found[1]
 
 
 def _version(written: str) -> Version | None:
-    found = re.match(rf"v?{_NUMBERS}", written)
+    found = _VERSION.match(written)
     return tuple(int(part) for part in found[1].split(".")) if found else None
-
-
-def _drain(facts: EngineFacts, version: Version | None) -> Drain:
-    """Return what holds for a version; an unknown one counts as recent."""
-    if version is None:
-        return facts.drains[-1]
-    return next(row for row in reversed(facts.drains) if row.since <= version)
 
 
 def _drain_s(drain: Drain, flags: Mapping[str, str], container: Container) -> float | None:
@@ -275,8 +452,15 @@ def _parallel(facts: EngineFacts, flags: Mapping[str, str], container: Container
     return max((_whole(value) or 1 for value in written), default=1)
 
 
+def _count(flags: Mapping[str, str], names: Sequence[str]) -> int | None:
+    for name in names:
+        if name in flags:
+            return _whole(flags[name])
+    return None
+
+
 def _metric(facts: EngineFacts, meaning: str) -> str:
-    return next((metric.name for metric in facts.metrics if metric.meaning == meaning), "")
+    return next(iter(facts.meanings.get(meaning, ())), "")
 
 
 def _whole(written: str) -> int | None:

@@ -16,6 +16,8 @@ from drainproof.judge.verdict import Severity
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.kinds import kind_of
+from drainproof.model.metrics import Metrics
+from drainproof.model.owners import above, controllers, key_of
 from drainproof.model.scaler import Scaler, is_scaler
 from drainproof.model.workload import Workload
 
@@ -81,6 +83,8 @@ class _Index:
     problems: list[Problem] = field(default_factory=list)
     other_workloads: int = 0
     fragments: int = 0
+    owned: list[Item] = field(default_factory=list)
+    """Workloads that a controller owns; see :func:`_add_owned`."""
 
 
 class Snapshot:
@@ -95,6 +99,9 @@ class Snapshot:
         taken_at: When, in seconds since the Unix epoch.
         source: Where from, in words: ``context prod, all namespaces``.
         texts: Text of inputs that can't be read again, by file name, to find lines in.
+        metrics: What Prometheus said; None if it was not asked.
+        unseen: Resources that could not be listed, by the kind that they are.
+        calls: How many requests were made, by verb and resource: ``list deployments.apps``.
     """
 
     def __init__(  # noqa: PLR0913 - what was collected
@@ -108,6 +115,9 @@ class Snapshot:
         taken_at: float = 0.0,
         source: str = "",
         texts: Mapping[str, str] | None = None,
+        metrics: Metrics | None = None,
+        unseen: Mapping[str, str] | None = None,
+        calls: Mapping[str, int] | None = None,
     ) -> None:
         self.items = tuple(items)
         self.partial = partial
@@ -116,6 +126,9 @@ class Snapshot:
         self.taken_at = taken_at
         self.source = source
         self.texts = dict(texts or {})
+        self.metrics = metrics
+        self.unseen = dict(unseen or {})
+        self.calls = dict(calls or {})
         self._problems = tuple(problems)
         self._index: _Index | None = None
         self._joins: dict[Callable[[Snapshot], object], object] = {}
@@ -149,6 +162,14 @@ class Snapshot:
     def problems(self) -> tuple[Problem, ...]:
         """What could not be read: broken files, and fields with a wrong type."""
         return (*self._problems, *self._built().problems)
+
+    @property
+    def hidden(self) -> str:
+        """Related resources that could not be listed, in words; empty if all could.
+
+        Nodes are not among them: nothing that belongs to a workload is a node.
+        """
+        return ", ".join(name for kind, name in self.unseen.items() if kind != "Node")
 
     def scalers_for(self, workload: Workload) -> tuple[Scaler, ...]:
         """Return the autoscalers that target a workload."""
@@ -210,8 +231,13 @@ class Snapshot:
     ) -> Finding:
         """Return a finding that a related object is missing.
 
-        Where the input is partial, such as one file of a chart, it is a warning that says so.
+        Where the input is partial, such as one file of a chart, it is a warning that says so. In a
+        cluster it can't be told where related objects may not be listed.
         """
+        if self.hidden:
+            return subject.inconclusive(
+                path, f"{message}, unless it is among what could not be listed: {self.hidden}"
+            )
         if self.partial:
             message = (
                 f"{message} (a warning only: it may be in files that this audit was not given)"
@@ -228,6 +254,8 @@ class Snapshot:
                 "taken_at": self.taken_at,
                 "source": self.source,
                 "partial": self.partial,
+                "unseen": self.unseen,
+                "metrics": self.metrics and self.metrics.saved(),
                 "items": [
                     {
                         "object": _without_secrets(item.object),
@@ -277,8 +305,10 @@ class Snapshot:
                 partial=bool(values["partial"]),
                 taken_at=float(values["taken_at"]),
                 source=str(values["source"]),
+                metrics=Metrics.from_saved(values["metrics"]) if values.get("metrics") else None,
+                unseen={str(kind): str(name) for kind, name in values.get("unseen", {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"a damaged Snapshot: {error!r}") from None
 
     def _built(self) -> _Index:
@@ -297,7 +327,10 @@ def _index(items: Iterable[Item]) -> _Index:
             index.by_kind.setdefault((group if slash else "", kind), []).append(item)
         try:
             if kind_of(obj) is not None:
-                _add_workload(index, obj, item.origin)
+                if _owned(obj):
+                    index.owned.append(item)
+                else:
+                    _add_workload(index, obj, item.origin)
             elif is_scaler(obj):
                 _add_scaler(index, Scaler.from_object(obj, item.origin))
             elif obj.get("kind") == "Service" and obj.get("apiVersion") == "v1":
@@ -305,7 +338,33 @@ def _index(items: Iterable[Item]) -> _Index:
         except shape.ShapeError as error:
             who = Located(**named(obj), object=obj, origin=item.origin)
             index.problems.append(_wrong_type(who, error))
+    _add_owned(index)
     return index
+
+
+def _add_owned(index: _Index) -> None:
+    """Add the workloads that a controller owns, unless something above them is judged already.
+
+    What a Deployment's own template says is judged there, not in each of its pods. But an operator
+    may make Deployments of what drainproof does not know, and a pod may come without its owner.
+    """
+    parents = controllers(item.object for item in index.owned)
+    depths = [sum(1 for _ in above(key_of(item.object), parents)) for item in index.owned]
+    others, fragments = index.other_workloads, index.fragments
+    judged = {key_of(workload.object) for workload in index.workloads}
+    for _, item in sorted(zip(depths, index.owned, strict=True), key=lambda pair: pair[0]):
+        key = key_of(item.object)
+        if not judged.isdisjoint(above(key, parents)):
+            continue
+        known = len(index.workloads)
+        try:
+            _add_workload(index, item.object, item.origin)
+        except shape.ShapeError as error:
+            who = Located(**named(item.object), object=item.object, origin=item.origin)
+            index.problems.append(_wrong_type(who, error))
+        if len(index.workloads) > known:
+            judged.add(key)
+    index.other_workloads, index.fragments = others, fragments  # their owners are counted
 
 
 def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
@@ -319,8 +378,6 @@ def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
 
 
 def _add_workload(index: _Index, obj: Raw, origin: Origin | None) -> None:
-    if _owned(obj):
-        return
     if _is_fragment(obj):
         index.fragments += 1
         return

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import UserError
 from drainproof.model import container as containers
-from drainproof.model import shape
+from drainproof.model import rollout, shape
 from drainproof.model.engine import recognise
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.kinds import Kind, kind_of
-from drainproof.model.quantity import Share, quantity
+from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, Kind, kind_of
+from drainproof.model.templates import Template, templates_of
+from drainproof.model.quantity import quantity
+from drainproof.model.rollout import RollingUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drainproof.model.container import Container
     from drainproof.model.engine import Engine
+    from drainproof.model.mounted import Mounted
     from drainproof.model.shape import Raw
 
-DEFAULT_GRACE_PERIOD_S = 30
-"""Kubernetes' own default of ``terminationGracePeriodSeconds``."""
-
-
-@dataclass(frozen=True, slots=True)
-class RollingUpdate:
-    """How a rollout replaces pods, with Kubernetes' defaults filled in."""
-
-    path: str
-    """Field path of the strategy."""
-    type: str
-    """``RollingUpdate``, ``Recreate`` or ``OnDelete``."""
-    max_unavailable: Share
-    max_surge: Share
-    misplaced: str
-    """Field path of a strategy put where Kubernetes ignores it; empty if there is none."""
-
-    def at(self, replicas: int) -> tuple[int, int]:
-        """Return how many pods may be missing and how many may be extra, as the controller counts.
-
-        A percentage is rounded down for missing pods and up for extra ones; where both come out as
-        0, one may be missing.
-        """
-        missing = self.max_unavailable.of(replicas, up=False)
-        extra = self.max_surge.of(replicas, up=True)
-        return (1, 0) if missing == 0 and extra == 0 else (missing, extra)
+__all__ = ["DEFAULT_GRACE_PERIOD_S", "RollingUpdate", "SharedMemory", "Workload", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +43,24 @@ class SharedMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload(Located):
-    """A workload and its pod template."""
+    """A workload and one of its pod templates; an object with several gives several workloads."""
 
+    role: str = ""
+    """What these pods are in their group: ``leader``, ``worker``; empty if there is only one
+    template."""
+    serves: bool
+    """Whether these pods answer requests. The others of a group (``--headless``, a worker without
+    ports and probes) need no probes, no Service and no scaler of their own."""
     replicas: int
+    replicas_path: str
+    """Field path of the number of replicas; empty if the kind has none."""
     labels: Mapping[str, str]
     pod_labels: Mapping[str, str]
+    pod_annotations: Mapping[str, str]
     grace_period_s: int
-    """``terminationGracePeriodSeconds``, in seconds."""
+    """Seconds from a pod's deletion to SIGKILL."""
+    grace_path: str
+    """Field path of that number."""
     pod_path: str
     """Field path of the pod's spec: ``spec.template.spec``."""
     containers: tuple[Container, ...]
@@ -81,79 +70,165 @@ class Workload(Located):
     shared_memory: SharedMemory | None
     """None without an engine."""
     rolling_update: RollingUpdate | None
-    """None if the kind doesn't roll."""
+    """None if the kind doesn't roll, or if how can't be told."""
     kind_facts: Kind = field(repr=False)
     pod_spec: Raw = field(repr=False)
     """The raw pod spec."""
+    _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was read on demand."""
 
     @classmethod
     def from_object(cls, obj: Raw, origin: Origin | None = None) -> Workload:
-        """Read a Kubernetes object.
+        """Read a Kubernetes object: its part that runs an engine, else its first part.
 
         Raises:
             ShapeError: A field holds another type than Kubernetes wants.
             UserError: The object is no workload.
         """
-        facts = kind_of(obj)
-        if facts is None:
-            raise UserError(
-                f"expected a workload such as a Deployment, found {obj.get('kind', 'no kind')!r}"
+        parts = read(obj, origin)
+        return next((part for part in parts if part.engine is not None), parts[0])
+
+    @property
+    def ref(self) -> str:
+        """Its name as people write it: ``LeaderWorkerSet/inference/vllm (leader)``."""
+        parts = (self.kind, self.namespace, self.name)
+        whole = "/".join(part for part in parts if part)
+        return f"{whole} ({self.role})" if self.role else whole
+
+    @property
+    def scales(self) -> bool:
+        """Whether an autoscaler can target it, and it is what the autoscaler would look at."""
+        return self.kind_facts.scales and self.serves
+
+    @property
+    def complete(self) -> bool:
+        """Whether the object says all of its pods; false if another one fills in the rest."""
+        return self.kind_facts.complete
+
+    @property
+    def grace_written(self) -> bool:
+        """Whether the grace period is written, not a default."""
+        return self.kind_facts.grace_field in self.pod_spec
+
+    @property
+    def init_containers(self) -> tuple[Container, ...]:
+        """The init containers, sidecars (``restartPolicy: Always``) among them.
+
+        Raises:
+            ShapeError: A field holds another type than Kubernetes wants.
+        """
+        if "init" not in self._read:
+            path = f"{self.pod_path}.initContainers"
+            found = shape.mappings(self.pod_spec, "initContainers", self.pod_path)
+            self._read["init"] = tuple(
+                containers.read(raw, f"{path}[{index}]") for index, raw in enumerate(found)
             )
-        pods = _pods(obj, facts)
-        path = ".".join((*facts.pods, "spec"))
-        spec = shape.mapping(pods, "spec", ".".join(facts.pods))
-        metadata = shape.mapping(pods, "metadata", ".".join(facts.pods))
-        where = ".".join((*facts.pods, "metadata"))
-        annotations = shape.string_map(metadata, "annotations", where)
-        found = _containers(spec, path)
-        engine, container = None, None
-        for candidate in found:
-            engine = recognise(candidate, annotations)
-            if engine is not None:
-                container = candidate
-                break
-        return cls(
-            **named(obj),
-            object=obj,
-            origin=origin,
-            replicas=_replicas(obj, facts),
-            labels=shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata"),
-            pod_labels=shape.string_map(metadata, "labels", where),
-            grace_period_s=shape.integer(
-                spec, "terminationGracePeriodSeconds", path, DEFAULT_GRACE_PERIOD_S
-            ),
-            pod_path=path,
-            containers=found,
-            engine=engine,
-            container=container,
-            shared_memory=_shared_memory(spec, path, container) if container else None,
-            rolling_update=_rolling_update(obj, facts) if facts.strategy else None,
-            kind_facts=facts,
-            pod_spec=spec,
+        init: tuple[Container, ...] = self._read["init"]
+        return init
+
+    @property
+    def volumes(self) -> Mapping[str, Raw]:
+        """The pod's volumes as they are written, by name.
+
+        Raises:
+            ShapeError: A field holds another type than Kubernetes wants.
+        """
+        if "volumes" not in self._read:
+            found = shape.mappings(self.pod_spec, "volumes", self.pod_path)
+            self._read["volumes"] = {
+                shape.text(raw, "name", f"{self.pod_path}.volumes[{index}]"): raw
+                for index, raw in enumerate(found)
+            }
+        volumes: dict[str, Raw] = self._read["volumes"]
+        return volumes
+
+    def volume_path(self, name: str) -> str:
+        """Return the field path of a volume; of all volumes if there is none of that name."""
+        where = f"{self.pod_path}.volumes"
+        names = list(self.volumes)
+        return f"{where}[{names.index(name)}]" if name in names else where
+
+
+def read(
+    obj: Raw, origin: Origin | None = None, mounted: Mounted | None = None
+) -> tuple[Workload, ...]:
+    """Read a Kubernetes object: a workload for each pod template in it.
+
+    Args:
+        obj: The object.
+        origin: Where it was written.
+        mounted: Where to look for ConfigMaps that its containers see; None is nowhere.
+
+    Raises:
+        ShapeError: A field holds another type than Kubernetes wants.
+        UserError: The object is no workload.
+    """
+    facts = kind_of(obj)
+    if facts is None:
+        raise UserError(
+            f"expected a workload such as a Deployment, found {obj.get('kind', 'no kind')!r}"
         )
+    return tuple(_read(obj, origin, facts, pods, mounted) for pods in templates_of(obj, facts))
 
 
-def _pods(obj: Raw, facts: Kind) -> Raw:
-    at, path = obj, ""
-    for key in facts.pods:
-        at, path = shape.mapping(at, key, path), shape.join(path, key)
-    return at
-
-
-def _containers(spec: Raw, path: str) -> tuple[Container, ...]:
-    found = shape.mappings(spec, "containers", path)
-    if not found:
-        raise shape.ShapeError(f"{path}.containers", "a list of containers", spec.get("containers"))
-    return tuple(
-        containers.read(raw, f"{path}.containers[{index}]") for index, raw in enumerate(found)
+def _read(
+    obj: Raw, origin: Origin | None, facts: Kind, pods: Template, mounted: Mounted | None
+) -> Workload:
+    spec, path = pods.spec, pods.path
+    who = named(obj)
+    found = _containers(pods, who["namespace"], mounted)
+    engine, container = recognise(found, pods.annotations)
+    return Workload(
+        **who,
+        object=obj,
+        origin=origin,
+        role=pods.role,
+        serves=engine is not None and container is not None and _serves(pods, engine, container),
+        replicas=pods.replicas,
+        replicas_path=pods.replicas_path,
+        labels=shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata"),
+        pod_labels=pods.labels,
+        pod_annotations=pods.annotations,
+        grace_period_s=shape.integer(spec, facts.grace_field, path, facts.default_grace_s),
+        grace_path=shape.join(path, facts.grace_field),
+        pod_path=path,
+        containers=found,
+        engine=engine,
+        container=container,
+        shared_memory=_shared_memory(spec, path, container) if container else None,
+        rolling_update=rollout.read(facts.rolls, obj),
+        kind_facts=facts,
+        pod_spec=spec,
     )
 
 
-def _replicas(obj: Raw, facts: Kind) -> int:
-    if not facts.replicas:
-        return 1
-    spec = shape.mapping(obj, facts.replicas[0], "")
-    return shape.integer(spec, facts.replicas[-1], facts.replicas[0], 1)
+def _containers(pods: Template, namespace: str, mounted: Mounted | None) -> tuple[Container, ...]:
+    found = shape.mappings(pods.spec, "containers", pods.path)
+    if not found:
+        raise shape.ShapeError(
+            shape.join(pods.path, "containers"), "a list of containers", pods.spec.get("containers")
+        )
+    return tuple(
+        containers.read(
+            raw,
+            pods.container_path or shape.join(pods.path, f"containers[{index}]"),
+            mounted.by(namespace, pods.spec, raw) if mounted is not None else None,
+        )
+        for index, raw in enumerate(found)
+    )
+
+
+def _serves(pods: Template, engine: Engine, container: Container) -> bool:
+    """Tell whether these pods answer requests, as far as containers show it."""
+    if engine.flag_on("--headless"):
+        return False
+    rank = engine.flags.get("--node-rank", "0")
+    if rank.isdecimal():
+        if int(rank) > 0:
+            return False
+    elif pods.worker:
+        return False
+    return not pods.worker or bool(container.readiness or container.ports)
 
 
 def _shared_memory(spec: Raw, path: str, container: Container) -> SharedMemory:
@@ -170,7 +245,7 @@ def _shared_memory(spec: Raw, path: str, container: Container) -> SharedMemory:
     for index, volume in enumerate(shape.mappings(spec, "volumes", path)):
         if volume.get("name") != name:
             continue
-        where = f"{path}.volumes[{index}]"
+        where = shape.join(path, f"volumes[{index}]")
         if "emptyDir" not in volume:
             return SharedMemory(where, mounted=True, in_memory=False, size=None, of_host=of_host)
         empty_dir = shape.mapping(volume, "emptyDir", where)
@@ -183,45 +258,3 @@ def _shared_memory(spec: Raw, path: str, container: Container) -> SharedMemory:
     return SharedMemory(
         f"{container.path}.volumeMounts", mounted=True, in_memory=False, size=None, of_host=of_host
     )
-
-
-_DEFAULTS: dict[str, tuple[object, object]] = {"Deployment": ("25%", "25%")}
-"""``maxUnavailable`` and ``maxSurge`` that Kubernetes fills in; for other kinds 1 and 0."""
-
-
-def _rolling_update(obj: Raw, facts: Kind) -> RollingUpdate:
-    spec = shape.mapping(obj, "spec", "")
-    path = f"spec.{facts.strategy}"
-    strategy = shape.mapping(spec, facts.strategy, "spec")
-    details = shape.mapping(strategy, "rollingUpdate", path)
-    unavailable, surge = _DEFAULTS.get(str(obj.get("kind")), (1, 0))
-    return RollingUpdate(
-        path=path,
-        type=shape.text(strategy, "type", path, "RollingUpdate"),
-        max_unavailable=_share(details, "maxUnavailable", path, unavailable),
-        max_surge=_share(details, "maxSurge", path, surge if facts.surges else 0),
-        misplaced=_misplaced(obj, spec, facts),
-    )
-
-
-def _share(details: Raw, key: str, path: str, default: object) -> Share:
-    value = details.get(key)
-    return Share(default if value is None else value, f"{path}.rollingUpdate.{key}")
-
-
-def _misplaced(obj: Raw, spec: Raw, facts: Kind) -> str:
-    template = spec.get("template")
-    pod = template.get("spec") if isinstance(template, dict) else None
-    places: tuple[tuple[str, object], ...] = (
-        ("", obj),
-        ("spec", spec),
-        ("spec.template", template),
-        ("spec.template.spec", pod),
-    )
-    for path, place in places:
-        if not isinstance(place, dict):
-            continue
-        for key in ("strategy", "updateStrategy", "rollingUpdate"):
-            if key in place and (path, key) != ("spec", facts.strategy):
-                return f"{path}.{key}" if path else key
-    return ""

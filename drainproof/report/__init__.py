@@ -1,1 +1,36 @@
-"""Reports: one module an output format."""
+"""Reports: one module an output format, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from drainproof.judge.audit import AuditResult
+    from drainproof.report.rows import Rows
+
+FORMATS = {
+    "terminal": "for people, by workload",
+    "json": "for programs; its JSON Schema is audit.schema.json, beside this file",
+    "junit": "JUnit XML, for CI servers",
+    "sarif": "SARIF 2.1.0, for code scanning",
+    "github": "workflow commands, which annotate a pull request",
+    "markdown": "for a job's summary or a comment",
+    "html": "one page that needs nothing else",
+    "policyreport": "PolicyReport objects (wgpolicyk8s.io/v1alpha2), for kubectl apply",
+}
+"""Each format, which is a module here with a function ``write``, and what it is for."""
+
+
+def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -> str:
+    """Return an audit in one of :data:`FORMATS`, each line ended.
+
+    Args:
+        result: The audit.
+        rows: Its findings with their lines.
+        form: The format.
+        colour: Whether the terminal's report may be coloured.
+    """
+    writer = importlib.import_module(f"drainproof.report.{form}").write
+    text: str = writer(result, rows, colour=colour) if form == "terminal" else writer(result, rows)
+    return text

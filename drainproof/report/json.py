@@ -1,7 +1,8 @@
-"""Writes an audit as JSON, for programs."""
+"""Writes an audit as JSON, for programs; ``audit.schema.json`` beside this file says how."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,46 +15,76 @@ if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
     from drainproof.report.rows import Row, Rows
 
+VERSION = 1
+"""Version of the report's form; it grows where a field is removed or means something else."""
+
 
 def write(result: AuditResult, rows: Rows) -> str:
     """Return the report: ``summary``, ``findings``, ``assumptions`` and ``problems``."""
-    snapshot = result.snapshot
-    counts = severity_counts(result)
     report = {
         "drainproof": __version__,
+        "version": VERSION,
         "profile": result.profile,
-        "summary": {
-            **{verdict.value: result.count(verdict) for verdict in Verdict},
-            "errors": counts[Severity.ERROR],
-            "warnings": counts[Severity.WARNING],
-            "workloads": len(snapshot.workloads),
-            "other_workloads": snapshot.other_workloads,
-            "files": snapshot.files,
-            "problems": len(rows.problems),
-            "exit_code": int(result.exit_code),
-        },
+        "summary": summary(result, rows),
         "findings": [_finding(row) for row in rows.findings],
         "assumptions": [_finding(row) for row in rows.assumptions],
-        "problems": [{"message": said, "hint": hint} for said, hint in rows.problems],
+        "problems": [
+            {"message": item.said, "hint": item.hint, "file": item.file, "line": item.line}
+            for item in rows.problems
+        ],
     }
-    return orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return orjson.dumps(
+        report,
+        default=str,  # what a manifest can't hold, but a check of a user's may have put there
+        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+    ).decode()
+
+
+def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:
+    """Return the counts of an audit."""
+    snapshot = result.snapshot
+    verdicts = Counter(outcome.verdict for outcome in result.outcomes)
+    counts = severity_counts(result)
+    return {
+        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        "errors": counts[Severity.ERROR],
+        "warnings": counts[Severity.WARNING],
+        "baseline": result.known,
+        "workloads": len(snapshot.workloads),
+        "other_workloads": snapshot.other_workloads,
+        "files": snapshot.files,
+        "problems": len(rows.problems),
+        "fail_on": result.fail_on.value,
+        "exit_code": int(result.exit_code),
+    }
 
 
 def _finding(row: Row) -> dict[str, Any]:
-    outcome, item = row.outcome, row.finding
+    outcome, item, waiver = row.outcome, row.finding, row.outcome.waiver
     return {
         "check": outcome.check.slug,
         "id": outcome.check.id,
-        "severity": item.severity.value if item.severity else outcome.check.severity.value,
+        "severity": row.severity.value,
         "verdict": item.verdict.value,
         "subject": {
             "kind": outcome.subject.kind,
             "namespace": outcome.subject.namespace,
             "name": outcome.subject.name,
+            "role": getattr(outcome.subject, "role", ""),
         },
         "object": item.object,
         "path": item.path,
+        "found": row.found,
         "file": row.file,
         "line": row.line,
         "message": item.message,
+        "fix": outcome.check.fix,
+        "waiver": waiver
+        and {
+            "reason": waiver.reason,
+            "owner": waiver.owner,
+            "expires": waiver.expires.isoformat(),
+            "file": waiver.where.file,
+            "annotation": waiver.annotated,
+        },
     }

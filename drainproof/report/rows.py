@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from drainproof.collect.lines import Lines
+from drainproof.judge.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from drainproof.judge.audit import AuditResult, Outcome
-    from drainproof.model.finding import Finding
+    from drainproof.model.finding import Finding, Located
     from drainproof.model.snapshot import Problem, Snapshot
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Row:
     outcome: Outcome
     finding: Finding
     line: int | None
+    """None for what is in no file: it came from a cluster, or was rendered."""
 
     @property
     def file(self) -> str:
@@ -31,7 +35,44 @@ class Row:
     @property
     def place(self) -> str:
         """``file:line``, or the object itself in a live cluster."""
-        return f"{self.file}:{self.line}" if self.file else self.finding.object
+        if not self.file:
+            return self.finding.object
+        return f"{self.file}:{self.line}" if self.line else f"{self.file} (rendered)"
+
+    @property
+    def severity(self) -> Severity:
+        """Its own severity, or its check's."""
+        return self.finding.severity or self.outcome.check.severity
+
+    @property
+    def word(self) -> str:
+        """What it is in one word: error, warning, inconclusive or waived."""
+        verdict = self.finding.verdict
+        return self.severity.value if verdict is Verdict.FAIL else verdict.value
+
+    @property
+    def found(self) -> Any:  # noqa: ANN401 - any part of a manifest
+        """The value at its path, secrets hidden; None if there is none, or a long one."""
+        from drainproof.report.found import found  # noqa: PLC0415 - only where it is asked for
+
+        return found(self.finding)
+
+
+WORDS = (Severity.ERROR.value, Severity.WARNING.value, "inconclusive", "waived")
+"""What a row can be in one word, the worst first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A part of the input that can't be read."""
+
+    said: str
+    """What is wrong, with its place."""
+    message: str
+    """The same without its place."""
+    hint: str
+    file: str
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +81,7 @@ class Rows:
 
     findings: tuple[Row, ...]
     assumptions: tuple[Row, ...]
-    problems: tuple[tuple[str, str], ...]
-    """Message with its place, and hint, of each part of the input that can't be read."""
+    problems: tuple[Unread, ...]
 
 
 def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[int | None]:
@@ -49,7 +89,7 @@ def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[in
     listed = list(places)
     located = [(item.origin, item.path) for item in listed if item.origin is not None]
     found = iter(Lines(snapshot.texts).find(located))
-    return [next(found) if item.origin is not None else None for item in listed]
+    return [(next(found) or None) if item.origin is not None else None for item in listed]
 
 
 def rows(result: AuditResult) -> Rows:
@@ -67,11 +107,20 @@ def rows(result: AuditResult) -> Rows:
     return Rows(
         tuple(listed[: len(found)]),
         tuple(listed[len(found) :]),
-        tuple((_said(problem, line), problem.hint) for problem, line in problems),
+        tuple(_unread(problem, line or problem.line) for problem, line in problems),
     )
 
 
-def _said(problem: Problem, line: int | None) -> str:
-    line = line or problem.line
+def _unread(problem: Problem, line: int | None) -> Unread:
     where = f"{problem.file}:{line}" if line else problem.file
-    return ": ".join(part for part in (where, problem.path, problem.message) if part)
+    message = ": ".join(part for part in (problem.path, problem.message) if part)
+    said = ": ".join(part for part in (where, message) if part)
+    return Unread(said, message, problem.hint, problem.file, line)
+
+
+def grouped(items: Iterable[_Item], subject: Callable[[_Item], Located]) -> dict[int, list[_Item]]:
+    """Return what belongs to each subject, by the subject's ``id()``, in the order found."""
+    found: dict[int, list[_Item]] = {}
+    for item in items:
+        found.setdefault(id(subject(item)), []).append(item)
+    return found

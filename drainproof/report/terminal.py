@@ -1,29 +1,33 @@
-"""Writes an audit for people: grouped by workload, with tallies and what to do about findings."""
+"""Writes an audit for people: grouped by workload, the worst first, with tallies and fixes."""
 
 from __future__ import annotations
 
 import os
-import re
-from itertools import groupby
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from drainproof.judge.audit import severity_counts
-from drainproof.judge.verdict import Severity, Verdict
+from drainproof.judge.verdict import Verdict
+from drainproof.model.workload import Workload
+from drainproof.report.rows import WORDS, grouped
+from drainproof.report.text import plural, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
 
     from drainproof.judge.audit import AuditResult, Outcome
-    from drainproof.judge.registry import Check
-    from drainproof.model.workload import Workload
+    from drainproof.model.finding import Located
     from drainproof.report.rows import Row, Rows
 
 WIDTH = 100
 INDENT = 6
+_PAD = " " * INDENT
+_ROOM = WIDTH - INDENT
+_COMMON = 10
+"""How many of the most frequent checks the last tally lists."""
 _STYLES = {"red": "31", "yellow": "33", "green": "32", "magenta": "35", "bold": "1", "dim": "2"}
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_BIDIRECTIONAL = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_WORD_STYLES = dict(zip(WORDS, ("red", "yellow", "magenta", "dim"), strict=True))
+_ORDER = {word: place for place, word in enumerate(WORDS)}
 
 
 def coloured(out: TextIO) -> bool:
@@ -31,17 +35,35 @@ def coloured(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor or change its colours or reading order."""
-    if text.isascii() and text.isprintable():
-        return text
-    text = _BIDIRECTIONAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
 def write(result: AuditResult, rows: Rows, *, colour: bool = False) -> str:
     """Return the report, each line ended."""
     return "\n".join(_Report(result, rows, colour=colour).lines()) + "\n"
+
+
+def tally(result: AuditResult, rows: Rows) -> list[tuple[str, str]]:
+    """Return how many findings there are of each kind, in words, each with its kind's word."""
+    counts = Counter(row.word for row in rows.findings)
+    said = [(counted(counts[word], word), word) for word in WORDS if counts[word]]
+    if result.known:
+        said.append((f"{result.known} in the baseline", "waived"))
+    if rows.problems:
+        said.append((f"{plural(len(rows.problems), 'input')} unreadable", "error"))
+    return said
+
+
+def counted(count: int, word: str) -> str:
+    """Write how many findings there are of a kind: ``2 errors``, ``2 waived``."""
+    return plural(count, word) if word in {"error", "warning"} else f"{count} {word}"
+
+
+def looked_at(result: AuditResult) -> str:
+    """Return what the audit looked at, as a sentence."""
+    snapshot = result.snapshot
+    workloads = plural(len(snapshot.workloads), "LLM workload")
+    files = f" in {plural(snapshot.files, 'file')}" if snapshot.files else ""
+    source = f" in {snapshot.source}" if snapshot.source else ""
+    others = f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
+    return f"{workloads}{files}{source}{others}; profile {result.profile}."
 
 
 class _Report:
@@ -49,109 +71,109 @@ class _Report:
         self.result = result
         self.rows = rows
         self.colour = colour
-        self.fixes: dict[str, tuple[str, ...]] = {}
+        self.fixed: set[str] = set()
+        """Checks whose fix was said already."""
 
     def lines(self) -> Iterator[str]:
-        rows = {id(row.finding): row for row in (*self.rows.findings, *self.rows.assumptions)}
-        for _, group in groupby(self.result.outcomes, key=lambda outcome: id(outcome.subject)):
-            yield from self._workload(list(group), rows)
-        for said, hint in self.rows.problems:
-            yield f"{self._paint('error:', 'red')} {printable(said)}"
-            if hint:
-                yield f"  {self._paint('hint:', 'bold')} {hint}"
+        rows = grouped(self.rows.findings, lambda row: row.outcome.subject)
+        assumed = grouped(self.rows.assumptions, lambda row: row.outcome.subject)
+        bare = False
+        """Whether the last line was a heading alone, which needs no blank line before the next."""
+        for outcomes in grouped(self.result.outcomes, lambda outcome: outcome.subject).values():
+            subject = outcomes[0].subject
+            listed = rows.get(id(subject), ())
+            body = [*self._findings(listed), *self._assumed(assumed.get(id(subject), ()))]
+            if body and bare:
+                yield ""
+            yield self._heading(subject, outcomes, listed)
+            yield from body
+            bare = not body
+            if body:
+                yield ""
+        if bare:
+            yield ""
+        for problem in self.rows.problems:
+            yield f"{self._paint('error:', 'red')} {printable(problem.said)}"
+            if problem.hint:
+                yield f"  {self._paint('hint:', 'bold')} {printable(problem.hint)}"
         if self.rows.problems:
             yield ""
-        yield self._tally()
+        yield from self._common(len(rows))
+        said = tally(self.result, self.rows)
+        counts = ", ".join(self._paint(text, _WORD_STYLES[word]) for text, word in said)
+        yield f"{counts or self._paint('no findings', 'green')}. {looked_at(self.result)}"
+        if self.result.gone:
+            gone = plural(self.result.gone, "finding")
+            yield f"{gone} of the baseline are gone: write it anew with --write-baseline."
 
-    def _workload(self, outcomes: list[Outcome], rows: dict[int, Row]) -> Iterator[str]:
-        subject = outcomes[0].subject
-        yield self._heading(subject, outcomes)
-        for outcome in outcomes:
-            for item in outcome.findings:
-                yield from self._finding(rows[id(item)])
-            for item in outcome.assumptions:
-                said = f"{outcome.check.slug}: {printable(item.message)}"
-                yield f"  {self._paint('assumed', 'dim')}  {said}"
-            if outcome.findings:
-                yield from self._fix(outcome.check)
+    def _heading(self, subject: Located, outcomes: Sequence[Outcome], listed: Sequence[Row]) -> str:
+        about = []
+        if isinstance(subject, Workload) and subject.engine:
+            about.append(subject.engine.label)
+        words = Counter(row.word for row in listed)
+        about += [counted(words[word], word) for word in WORDS if words[word]]
+        if isinstance(subject, Workload):
+            passed = sum(outcome.verdict is Verdict.PASS for outcome in outcomes)
+            about.append(f"{passed} of {len(outcomes)} checks pass")
+        name = self._paint(printable(subject.ref), "bold")
+        where = self._paint(printable(subject.file), "dim")
+        return "  ".join(part for part in (name, printable(", ".join(about)), where) if part)
+
+    def _findings(self, listed: Iterable[Row]) -> Iterator[str]:
+        for row in sorted(listed, key=lambda row: _ORDER[row.word]):
+            item, check, word = row.finding, row.outcome.check, row.word
+            label = self._paint(word, _WORD_STYLES[word])
+            slug = self._paint(check.slug, "bold")
+            yield f"  {label}  {slug} {check.id}  {self._paint(printable(row.place), 'dim')}"
+            if item.path:
+                yield _PAD + self._paint(printable(item.path), "dim")
+            yield from wrapped(printable(item.message))
+            if row.outcome.waiver is not None:
+                yield from wrapped(printable(f"waived: {row.outcome.waiver.said}"))
+            elif check.fix and check.slug not in self.fixed:
+                self.fixed.add(check.slug)
+                yield from wrapped(printable(f"fix: {check.fix}"))
+
+    def _assumed(self, listed: Iterable[Row]) -> Iterator[str]:
+        for row in listed:
+            said = f"{row.outcome.check.slug}: {printable(row.finding.message)}"
+            yield f"  {self._paint('assumed', 'dim')}  {said}"
+
+    def _common(self, workloads: int) -> Iterator[str]:
+        """Yield the most frequent checks, where several workloads have findings."""
+        counts = Counter(
+            (row.outcome.check.slug, row.outcome.check.id, row.word)
+            for row in self.rows.findings
+            if row.finding.verdict is not Verdict.WAIVED
+        )
+        if workloads < 2 or len(counts) < 2:  # noqa: PLR2004 - several
+            return
+        shown = counts.most_common(_COMMON)
+        width = max(len(str(count)) for _, count in shown)
+        for (slug, check_id, word), count in shown:
+            label = self._paint(f"{word:<12}", _WORD_STYLES[word])
+            yield f"{count:>{width}}  {label}  {slug} {check_id}"
+        if len(counts) > len(shown):
+            yield f"{'…':>{width}}  and {len(counts) - len(shown)} more"
         yield ""
 
-    def _heading(self, subject: Workload, outcomes: list[Outcome]) -> str:
-        engine = subject.engine
-        passed = sum(outcome.verdict is Verdict.PASS for outcome in outcomes)
-        where = subject.file
-        about = [engine.label if engine else "", f"{passed} of {len(outcomes)} checks pass"]
-        name = self._paint(printable(subject.ref), "bold")
-        details = ", ".join(part for part in about if part)
-        return f"{name}  {printable(details)}" + (
-            f"  {self._paint(printable(where), 'dim')}" if where else ""
-        )
-
-    def _finding(self, row: Row) -> Iterator[str]:
-        item, check = row.finding, row.outcome.check
-        word, style = _word(row)
-        label = self._paint(word, style)
-        slug = self._paint(check.slug, "bold")
-        yield f"  {label}  {slug} {check.id}  {self._paint(printable(row.place), 'dim')}"
-        if item.path:
-            yield " " * INDENT + self._paint(printable(item.path), "dim")
-        yield from _wrapped(printable(item.message))
-
-    def _fix(self, check: Check) -> tuple[str, ...]:
-        if check.slug not in self.fixes:
-            self.fixes[check.slug] = _wrapped(f"fix: {check.fix}")
-        return self.fixes[check.slug]
-
-    def _tally(self) -> str:
-        result = self.result
-        words = {Severity.ERROR: ("error", "red"), Severity.WARNING: ("warning", "yellow")}
-        parts = []
-        counts = severity_counts(result)
-        unsure = sum(item.verdict is Verdict.INCONCLUSIVE for _, item in result.findings)
-        for severity, (word, style) in words.items():
-            if counts[severity]:
-                parts.append(self._paint(_plural(counts[severity], word), style))
-        if unsure:
-            parts.append(self._paint(f"{unsure} inconclusive", "magenta"))
-        if self.rows.problems:
-            parts.append(
-                self._paint(f"{_plural(len(self.rows.problems), 'input')} unreadable", "red")
-            )
-        said = ", ".join(parts) or self._paint("no findings", "green")
-        snapshot = result.snapshot
-        looked = _plural(len(snapshot.workloads), "LLM workload")
-        others = (
-            f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
-        )
-        files = f" in {_plural(snapshot.files, 'file')}" if snapshot.files else ""
-        source = f" in {snapshot.source}" if snapshot.source else ""
-        return f"{said}. {looked}{files}{source}{others}; profile {result.profile}."
-
     def _paint(self, text: str, style: str) -> str:
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text else text
 
 
-def _wrapped(text: str) -> tuple[str, ...]:
+def wrapped(text: str) -> tuple[str, ...]:
+    """Return a text in indented lines, of which none can be taken for a workflow command."""
     lines: list[str] = []
-    room = WIDTH - INDENT
-    while len(text) > room:
-        cut = text.rfind(" ", 1, room + 1)
+    while len(text) > _ROOM:
+        cut = text.rfind(" ", 1, _ROOM + 1)
         if cut < 0:  # one long word
-            cut = text.find(" ", room)
+            cut = text.find(" ", _ROOM)
             if cut < 0:
                 break
-        lines.append(" " * INDENT + text[:cut])
+        lines.append(text[:cut])
         text = text[cut + 1 :]
-    return (*lines, " " * INDENT + text)
-
-
-def _word(row: Row) -> tuple[str, str]:
-    if row.finding.verdict is Verdict.INCONCLUSIVE:
-        return "inconclusive", "magenta"
-    if row.finding.severity is Severity.WARNING:
-        return "warning", "yellow"
-    return "error", "red"
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}" + ("" if count == 1 else "s")
+    lines.append(text)
+    return tuple(
+        f"{_PAD}\\x3a{line[1:]}" if line.lstrip().startswith("::") else _PAD + line
+        for line in lines
+    )

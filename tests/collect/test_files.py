@@ -124,32 +124,6 @@ def test_a_template_says_how_to_render_it(tmp_path: Path) -> None:
     assert "helm template" in problem.hint
 
 
-def test_a_chart_is_one_problem_whatever_its_templates_hold(tmp_path: Path) -> None:
-    (tmp_path / "chart" / "templates").mkdir(parents=True)
-    (tmp_path / "chart" / "Chart.yaml").write_text("name: x\n")
-    for name in ("a", "b"):
-        text = f"{{{{- if .Values.x }}}}\n{DEPLOYMENT}"
-        (tmp_path / "chart" / "templates" / f"{name}.yaml").write_text(text)
-    snapshot = files.read([tmp_path])
-    assert said(snapshot) == ["chart: a Helm chart: its templates are not manifests"]
-    assert snapshot.workloads == ()
-
-
-@pytest.mark.parametrize(
-    "listed", ["patches: [{path: p.yaml}]", "patchesStrategicMerge:\n- ./p.yaml", "patches: [null]"]
-)
-def test_a_kustomizations_patches_are_no_manifests(tmp_path: Path, listed: str) -> None:
-    patch = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": None}}
-    snapshot = read(
-        tmp_path,
-        kustomization_yaml=f"resources: [a.yaml]\n{listed}\n",
-        a_yaml=DEPLOYMENT,
-        p_yaml=yaml.safe_dump(patch),
-    )
-    assert (len(snapshot.workloads), snapshot.problems) == (1, ())
-    assert snapshot.fragments == (1 if "null" in listed else 0)
-
-
 def test_a_chat_template_in_a_string_is_no_helm_template(tmp_path: Path) -> None:
     obj = deployment(args=["--shutdown-timeout=120", "--chat-template={{ messages }}"])
     assert read(tmp_path, a_yaml=yaml.safe_dump(obj)).problems == ()
@@ -177,6 +151,27 @@ def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         files.read([tmp_path / "gone"])
+
+
+def test_a_path_that_is_not_there_keeps_nobody_from_reading_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DEPLOYMENT)
+    (tmp_path / "empty").mkdir()
+    snapshot = files.read([tmp_path / "gone", tmp_path / "empty", tmp_path / "a.yaml"])
+    assert len(snapshot.workloads) == 1
+    gone, empty = said(snapshot)
+    assert gone == "gone: no such file or folder"
+    assert empty.startswith("empty: expected manifests")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_in_a_folder_is_named_and_not_waited_for(
+    tmp_path: Path, kind: str
+) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "a.yaml")
+    else:
+        (tmp_path / "a.yaml").symlink_to("/dev/zero")
+    assert said(files.read([tmp_path])) == ["a.yaml: cannot be read: a pipe or a device"]
 
 
 def test_a_folder_without_manifests_is_an_error(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def engine(**fields: object) -> Engine | None:
     annotations = fields.pop("annotations", {})
     assert isinstance(annotations, dict)
     raw = {"name": "c", **fields}
-    return recognise(container.read(raw, "spec.containers[0]"), annotations)
+    return recognise([container.read(raw, "spec.containers[0]")], annotations)[0]
 
 
 def known(**fields: object) -> Engine:
@@ -170,7 +170,7 @@ def test_the_drain_is_known_by_engine_version_and_flag(
 
 def test_a_variable_makes_sglang_abort() -> None:
     env = [{"name": "SGL_FORCE_SHUTDOWN", "value": "true"}]
-    assert known(image="lmsysorg/sglang:v0.4.6", env=env).drain_s == 0
+    assert known(image="lmsysorg/sglang:v0.5.3", env=env).drain_s == 0
 
 
 def test_a_variable_sets_the_drain_of_tgi() -> None:

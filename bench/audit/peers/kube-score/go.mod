@@ -1,5 +1,5 @@
 // kube-score, pinned, for the benchmark beside this folder.
-module drainproof.dev/bench/audit/peers
+module drainproof.dev/bench/audit/peers/kube-score
 
 go 1.25
 

@@ -1,0 +1,425 @@
+"""Which accelerators an engine's pod is given, whoever made them, and how many the engine takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from drainproof.model import shape
+from drainproof.model.finding import Located, Origin, named
+from drainproof.model.quantity import GIB, quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
+    from drainproof.model.placement import Placement
+    from drainproof.model.shape import Raw
+    from drainproof.model.snapshot import Snapshot
+    from drainproof.model.workload import Workload
+
+_VENDORS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nvidia.com": ("NVIDIA", ("gpu", "mig-", "pgpu")),  # others of theirs are network cards
+    "amd.com": ("AMD", ("gpu", "cpx", "spx", "dpx", "qpx")),
+    "gpu.intel.com": ("Intel", ("i915", "xe")),
+    "habana.ai": ("Habana", ("gaudi",)),
+    "aws.amazon.com": ("AWS", ("neuron",)),
+    "google.com": ("Google", ("tpu",)),
+    "huawei.com": ("Huawei", ("ascend", "npu")),
+    "cambricon.com": ("Cambricon", ("mlu", "real-mlu")),
+    "hygon.com": ("Hygon", ("dcu",)),
+    "kunlunxin.com": ("Kunlunxin", ("xpu", "vxpu")),
+    "enflame.com": ("Enflame", ("gcu", "shared-gcu")),
+    "qualcomm.com": ("Qualcomm", ("qaic",)),
+    "furiosa.ai": ("Furiosa", ("",)),
+    "rebellions.ai": ("Rebellions", ("",)),
+    "tenstorrent.com": ("Tenstorrent", ("",)),
+}
+"""Vendor and the beginnings of its resources' names, by the domain of its device plugin."""
+
+_AMOUNT = re.compile(r"mem|vcore|gpucores?$|gpu-core|millicores|tiles|percentage|ratio|monitoring")
+_MIG = re.compile(r"mig-\d+g\.(\d+)gb")
+_CPU = re.compile(r"(?:^|[-_./:])cpu(?:$|[-_.:/@\d])")
+_CPU_ENV = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU")
+_OWN_RUNTIMES = ("nvidia", "nvidia-cdi", "nvidia-legacy", "amd")
+_DRA_CLASSES = ("gpu", "mig", "tpu", "neuron", "gaudi", "npu", "xpu")
+_TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceKind:
+    """What an extended resource stands for."""
+
+    vendor: str
+    """``NVIDIA``, ``AMD`` …; empty if it isn't known."""
+    shared: bool
+    """Whether one is a part of a device that others use too: a MIG slice, a time-sliced GPU."""
+    mig: bool
+    amount: bool
+    """Whether its number is no count of devices: memory, cores, per cent."""
+    comparable: bool
+    """Whether one of it holds one process of tensor parallelism. A Neuron device has 2 to 8
+    cores, and a process takes a core."""
+    memory: float | None
+    """Bytes of each, where the name says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An accelerator resource that a container asks for."""
+
+    resource: str
+    """As it is written: ``nvidia.com/gpu``."""
+    path: str
+    """Its field path."""
+    count: int
+    kind: DeviceKind
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerators:
+    """The accelerators of a workload's pods, as its engine sees them."""
+
+    devices: tuple[Device, ...]
+    """What the engine's container is given, by resource; amounts of memory or cores left out."""
+    claims: tuple[str, ...]
+    """Resource claims (DRA) that the engine's container uses, by their name in the pod."""
+    claimed: int | None
+    """Devices that these claims give it; None if that can't be told."""
+    elsewhere: tuple[str, ...]
+    """Other containers of the pod that ask for accelerators, by name."""
+    portioned: bool
+    """Whether it gets a portion of each device: MIG, time slices, a share of its memory."""
+    cpu: str
+    """What shows that the engine runs on a CPU, in words; empty if nothing does."""
+    uncounted: str
+    """How it reaches GPUs that the scheduler doesn't count, in words; empty if it doesn't."""
+
+    @property
+    def count(self) -> int | None:
+        """Devices that the engine's container gets; None if that can't be told."""
+        if self.claimed is None:
+            return None
+        return sum(device.count for device in self.devices) + self.claimed
+
+    @property
+    def needed(self) -> bool:
+        """Whether the engine needs any: it runs on no CPU."""
+        return not self.cpu
+
+    @property
+    def written(self) -> str:
+        """What it is given, as people write it: ``2 x nvidia.com/gpu``."""
+        return " and ".join(f"{device.count} x {device.resource}" for device in self.devices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceClaim(Located):
+    """A ResourceClaim or a ResourceClaimTemplate."""
+
+    requests: Mapping[str, int | None]
+    """Accelerators by the request's name; None if the request takes all, or one of several."""
+
+    @classmethod
+    def from_object(cls, obj: Raw, origin: Origin | None = None) -> DeviceClaim:
+        """Read a claim, or a template of one, of any version of ``resource.k8s.io``.
+
+        Raises:
+            ShapeError: A field holds another type than Kubernetes wants.
+        """
+        path, spec = "spec", shape.mapping(obj, "spec", "")
+        if obj.get("kind") == "ResourceClaimTemplate":
+            path, spec = "spec.spec", shape.mapping(spec, "spec", "spec")
+        devices = shape.mapping(spec, "devices", path)
+        requests: dict[str, int | None] = {}
+        for index, request in enumerate(shape.mappings(devices, "requests", f"{path}.devices")):
+            where = f"{path}.devices.requests[{index}]"
+            name = shape.text(request, "name", where)
+            exactly = shape.mapping(request, "exactly", where) or request
+            if "firstAvailable" in request:
+                requests[name] = None
+                continue
+            device_class = shape.text(exactly, "deviceClassName", where).lower()
+            if not any(word in device_class for word in _DRA_CLASSES):
+                continue
+            everything = shape.text(exactly, "allocationMode", where) == "All"
+            requests[name] = None if everything else shape.integer(exactly, "count", where, 1)
+        return cls(**named(obj), object=obj, origin=origin, requests=requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Over how many accelerators an engine spreads its model."""
+
+    in_pod: int | None
+    """Those of its own pod that it takes; None if that can't be told."""
+    across: bool
+    """Whether it may take those of other pods too (Ray, MPI)."""
+    written: str
+    """The product, as people write it: ``tensor parallelism 2 x pipeline parallelism 2``."""
+
+
+@lru_cache(maxsize=512)
+def kind_of_device(resource: str) -> DeviceKind | None:
+    """Return what an extended resource stands for; None if it is no accelerator."""
+    domain, slash, name = resource.partition("/")
+    if not slash:
+        return None
+    name = name.lower()
+    vendor, beginnings = _VENDORS.get(domain, ("", ()))
+    known = name.startswith(beginnings) if vendor else "gpu" in name
+    if not known:
+        return None
+    core = "neuroncore" in name
+    mig = _MIG.search(name) if "mig-" in name else None
+    return DeviceKind(
+        vendor=vendor,
+        shared=mig is not None or "shared" in name or "vgpu" in name,
+        mig="mig-" in name,
+        amount=not core and bool(_AMOUNT.search(name)),
+        comparable=vendor != "AWS" or core,
+        memory=int(mig[1]) * float(GIB) if mig else None,
+    )
+
+
+def devices_of(container: Container, field: str = "limits") -> tuple[Device, ...]:
+    """Return the accelerators in a container's ``limits`` or ``requests``, amounts too.
+
+    Raises:
+        ShapeError: A count is no quantity.
+    """
+    resources = container.raw.get("resources")
+    if not resources:
+        return ()
+    path = f"{container.path}.resources"
+    wanted = shape.mapping(shape.mapping(container.raw, "resources", container.path), field, path)
+    found = []
+    for resource, count in wanted.items():
+        kind = kind_of_device(resource) if "/" in resource else None
+        if kind is not None and count is not None:
+            where = shape.join(f"{path}.{field}", resource)
+            found.append(Device(resource, where, int(quantity(count, where)), kind))
+    return tuple(found)
+
+
+def of(snapshot: Snapshot, workload: Workload) -> Accelerators:
+    """Return the accelerators of a workload's pods.
+
+    Raises:
+        ShapeError: A field holds another type than Kubernetes wants.
+    """
+    container, engine = workload.container, workload.engine
+    if container is None or engine is None:
+        return Accelerators((), (), 0, (), portioned=False, cpu="", uncounted="")
+    asked = tuple(device for device in devices_of(container) if device.count > 0)
+    devices = tuple(device for device in asked if not device.kind.amount)
+    claims, claimed = _claims(snapshot, workload, container)
+    given = bool(asked or claims)
+    others = () if len(workload.containers) == 1 else workload.containers
+    return Accelerators(
+        devices=devices,
+        claims=claims,
+        claimed=claimed,
+        elsewhere=tuple(
+            other.name
+            for other in (*others, *workload.init_containers)
+            if other is not container and any(device.count > 0 for device in devices_of(other))
+        ),
+        portioned=len(asked) > len(devices) or any(device.kind.shared for device in devices),
+        cpu="" if given and engine.flag("--device") != "cpu" else _cpu(container, engine),
+        uncounted="" if given else _uncounted(workload, container),
+    )
+
+
+def spread_of(engine: Engine) -> Spread:
+    """Return over how many accelerators an engine's flags spread the model."""
+    name = engine.name
+    if name in {"triton", "nim"} or engine.flag("--distributed-executor-backend") == (
+        "external_launcher"
+    ):
+        return Spread(None, across=False, written="")
+    tensor, pipeline, nodes = engine.tensor_parallel, engine.pipeline_parallel, engine.nodes
+    context = _count(engine, "--prefill-context-parallel-size", "-pcp", "--cp-size")
+    data: int | None = engine.data_parallel
+    local = data
+    if name == "vllm":
+        external = ("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe")
+        if engine.flag("--data-parallel-size-local", "-dpl"):
+            local = _count(engine, "--data-parallel-size-local", "-dpl")
+        elif any(flag in engine.flags for flag in external):
+            local = 1
+        if nodes > 1 and local != data:
+            local = None  # both ways of spreading at once
+    elif name == "sglang" and engine.flag_on("--enable-dp-attention"):
+        data = local = 1  # it divides the tensor-parallel group, and adds no GPU
+    elif name == "tgi" and engine.flag("--sharded") == "false":
+        tensor = 1
+    if not (tensor and pipeline and context and data and local and nodes):
+        return Spread(None, across=False, written="")
+    in_pod = max(tensor * pipeline * context * local // nodes, 1)
+    factors = (
+        ("tensor parallelism", tensor),
+        ("pipeline parallelism", pipeline),
+        ("context parallelism", context),
+        ("data parallelism", local),
+    )
+    said = " x ".join(f"{what} {size}" for what, size in factors if size > 1)
+    said = f"{said} over {nodes} nodes" if nodes > 1 else said
+    ray = "ray" in {
+        engine.flag("--distributed-executor-backend"),
+        engine.flag("--data-parallel-backend", "-dpb"),
+    }
+    return Spread(in_pod, across=ray, written=said or "tensor parallelism 1")
+
+
+def _count(engine: Engine, *names: str) -> int | None:
+    """Return a flag's whole number, 1 if it is not set; None if its value can't be told."""
+    written = engine.flag(*names)
+    if not written:
+        return 1
+    return int(written) if written.isdecimal() and len(written) < 6 else None  # noqa: PLR2004 - no cluster has more
+
+
+def _cpu(container: Container, engine: Engine) -> str:
+    if engine.flag("--device") == "cpu":
+        return "--device cpu"
+    image = container.image
+    if "cpu" in image and _CPU.search(image):
+        return f"image {image}"
+    env = container.env
+    for name in _CPU_ENV:
+        if name in container.env_names:
+            return name
+    if env.get("VLLM_TARGET_DEVICE") == "cpu":
+        return "VLLM_TARGET_DEVICE=cpu"
+    if env.get("SGLANG_USE_CPU_ENGINE", "").lower() in _TRUE:
+        return "SGLANG_USE_CPU_ENGINE"
+    return ""
+
+
+def _uncounted(workload: Workload, container: Container) -> str:
+    runtime = workload.pod_spec.get("runtimeClassName")
+    if runtime in _OWN_RUNTIMES:
+        return f"runtimeClassName: {runtime}"
+    visible = container.env.get("NVIDIA_VISIBLE_DEVICES", "")
+    if visible and visible not in {"none", "void"}:
+        return f"NVIDIA_VISIBLE_DEVICES={visible}"
+    return ""
+
+
+def _claims(
+    snapshot: Snapshot, workload: Workload, container: Container
+) -> tuple[tuple[str, ...], int | None]:
+    """Return the claims that a container uses, and how many accelerators they give."""
+    resources = container.raw.get("resources")
+    if not isinstance(resources, dict) or not resources.get("claims"):
+        return (), 0
+    used = shape.mappings(resources, "claims", f"{container.path}.resources")
+    pod_claims = {
+        item.get("name"): item
+        for item in shape.mappings(workload.pod_spec, "resourceClaims", workload.pod_path)
+    }
+    names, total = [], 0
+    known = True
+    for item in used:
+        name = shape.text(item, "name", f"{container.path}.resources.claims")
+        names.append(name)
+        claim = _written_claim(snapshot, workload, pod_claims.get(name) or {})
+        counts = claim.requests if claim else {"": None}
+        only = shape.text(item, "request", f"{container.path}.resources.claims")
+        for count in [counts.get(only)] if only else counts.values():
+            known = known and count is not None
+            total += count or 0
+    return tuple(names), total if known else None
+
+
+def _written_claim(snapshot: Snapshot, workload: Workload, item: Raw) -> DeviceClaim | None:
+    index = snapshot.join(_claim_index)
+    for field, kind in (
+        ("resourceClaimTemplateName", "ResourceClaimTemplate"),
+        ("resourceClaimName", "ResourceClaim"),
+    ):
+        for claim in index.get((kind, str(item.get(field, ""))), ()):
+            spaces = {claim.namespace, workload.namespace}
+            if len(spaces) == 1 or "" in spaces:
+                return claim
+    return None
+
+
+def _claim_index(snapshot: Snapshot) -> dict[tuple[str, str], list[DeviceClaim]]:
+    found: Iterable[DeviceClaim] = (
+        claim
+        for kind in ("ResourceClaimTemplate", "ResourceClaim")
+        for claim in snapshot.read("resource.k8s.io", kind, DeviceClaim.from_object)
+    )
+    index: dict[tuple[str, str], list[DeviceClaim]] = {}
+    for claim in found:
+        index.setdefault((claim.kind, claim.name), []).append(claim)
+    return index
+
+
+_PRODUCT_LABELS = frozenset(
+    {
+        "nvidia.com/gpu.product",
+        "cloud.google.com/gke-accelerator",
+        "karpenter.k8s.aws/instance-gpu-name",
+        "k8s.amazonaws.com/accelerator",
+    }
+)
+"""Labels that say which GPU a node has."""
+_PRODUCTS = (
+    ("b200", 192),
+    ("h200", 141),
+    ("h100-nvl", 94),
+    ("h100", 80),
+    ("a100", 40),
+    ("l40", 48),
+    ("a10", 24),
+    ("l4", 24),
+    ("a6000", 48),
+    ("t4", 16),
+    ("v100", 32),
+    ("p100", 16),
+    ("mi300x", 192),
+)
+"""GB of memory by a part of the product's name, where the name doesn't say them itself; of several
+sizes the largest that is sold without its size in the name."""
+_SIZE_IN_NAME = re.compile(r"(\d{2,3})gb(?![a-z])")
+
+
+@lru_cache(maxsize=128)
+def memory_of_product(product: str) -> float | None:
+    """Return the bytes of a GPU at most, by its product's name; None if it isn't known."""
+    name = product.lower()
+    sized = _SIZE_IN_NAME.search(name)
+    if sized:
+        return int(sized[1]) * float(GIB)
+    return next((size * float(GIB) for part, size in _PRODUCTS if part in name), None)
+
+
+def memory_of(accelerators: Accelerators, placement: Placement) -> tuple[float, str]:
+    """Return the bytes of each of a container's accelerators at most, and what tells it.
+
+    0 if nothing tells it, or if nodes of unknown products are selected too.
+    """
+    kinds = {device.kind.memory for device in accelerators.devices}
+    if len(kinds) == 1 and (slice_memory := kinds.pop()):
+        return slice_memory, accelerators.devices[0].resource
+    largest, said = 0.0, ""
+    for way in placement.demands():
+        products = [
+            value
+            for one in way
+            if one.key in _PRODUCT_LABELS and one.operator == "In"
+            for value in one.values
+        ]
+        sizes = [memory_of_product(product) for product in products]
+        if not sizes or None in sizes:
+            return 0.0, ""
+        for size, product in zip(sizes, products, strict=True):
+            if size is not None and size > largest:
+                largest, said = size, product
+    return largest, said

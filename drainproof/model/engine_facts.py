@@ -1,0 +1,309 @@
+"""What can be known of an engine by its version: the form that facts have, and how they are asked.
+
+The facts themselves are in :mod:`drainproof.model.facts`, one file an engine.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Version = tuple[int, ...]
+
+UNBOUNDED = math.inf
+
+_PARTS = 3
+"""Numbers of a full version; a tag with fewer (``3.2``) floats over all patches."""
+_NEWEST_PATCH = 9999
+_CHILDREN = {
+    "_bucket": frozenset({"histogram", "any"}),
+    "_sum": frozenset({"histogram", "summary", "any"}),
+    "_count": frozenset({"histogram", "summary", "any"}),
+    "_created": frozenset({"histogram", "summary", "counter", "any"}),
+    "_total": frozenset({"any"}),
+}
+"""What Prometheus appends to the names of metrics, and for which kinds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """What an engine does with streams in flight on SIGTERM, from a version on."""
+
+    since: Version
+    default_s: float | None
+    """Seconds that it drains by itself: 0 aborts, infinity has no bound, None is unknown."""
+    flag: str = ""
+    """The flag that sets the seconds."""
+    env: str = ""
+    """The environment variable that sets the seconds."""
+    abort_env: str = ""
+    """The environment variable that makes it abort when it is true."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric, and the versions that export it."""
+
+    name: str
+    """As it is exported, without ``_bucket``, ``_sum`` and ``_count``."""
+    kind: str
+    """``gauge``, ``counter``, ``histogram``, ``summary``, or ``any`` where that isn't known."""
+    since: Version
+    """Empty: for as long as is known."""
+    until: Version | None
+    """The first version that no longer exports it by default; None if it is still there."""
+    gone: Version | None
+    """The first version that can't export it at all, where that is a later one: until then a flag
+    brings it back."""
+
+    def in_version(self, version: Version | None) -> bool:
+        """Tell whether a version exports it; an unknown version may."""
+        return version is None or _within(self.since, self.until, version)
+
+
+@dataclass(frozen=True, slots=True)
+class FlagStatus:
+    """Whether a version has a flag."""
+
+    state: str
+    """``known``; ``removed`` since ``version``; ``too-new``: added in ``version``; ``depends`` on
+    the version, and that is not known; ``unknown``: no version that was looked at has it."""
+    version: Version = ()
+    instead: str = ""
+    """What to do without a removed flag, as words; empty if there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """One engine."""
+
+    name: str
+    title: str
+    """As its project writes it."""
+    image: re.Pattern[str]
+    """Found in the image's repository without its tag."""
+    hints: tuple[str, ...]
+    """One of them is in any command line that ``starts`` is found in; quick to look for."""
+    starts: re.Pattern[str]
+    """Found in the command line that starts the server."""
+    signature: frozenset[str] = frozenset()
+    """Flags that only this engine has; two of them tell it when the image's name doesn't."""
+    args_env: tuple[str, ...] = ()
+    """Environment variables that operators append to the command line."""
+    port: int
+    """The port it listens on unless told otherwise."""
+    port_flags: tuple[str, ...] = ("--port",)
+    port_env: str = ""
+    health_paths: tuple[str, ...]
+    """Paths that answer 200 when it can serve, the usual one first."""
+    busy_paths: tuple[str, ...] = ()
+    """Paths that run or wait for inference, so that a busy engine answers late."""
+    metrics_path: str = "/metrics"
+    metrics_port: int | None = None
+    """None if metrics are on the same port."""
+    metrics_port_flag: str = ""
+    metrics_flag: str = ""
+    """The flag without which it exports no metrics; empty if it always does."""
+    metrics_off: Mapping[str, str] = field(default_factory=dict)
+    """Flags that turn metrics off, and the value that does."""
+    prefix: str
+    """What its metrics' names begin with."""
+    meanings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Names of metrics by what they mean, the best first, of all versions: ``waiting`` and
+    ``running`` requests, ``kv_cache`` in use, ``latency`` per output token in seconds …"""
+    metric_table: str = ""
+    """A metric a line: name, kind, first version, first one without it, first one that has not even
+    a hidden one; ``-`` is *always*."""
+    metric_instead: Mapping[str, str] = field(default_factory=dict)
+    """What to ask for instead of a metric that was removed."""
+    flag_table: str = ""
+    """A flag a line: name, first version, first version without it; ``-`` is *always*."""
+    flag_instead: Mapping[str, str] = field(default_factory=dict)
+    """What to do without a flag that was removed."""
+    loose_flags: tuple[str, ...] = ()
+    """Beginnings of flags that take the rest of the word as their value: ``-O`` in ``-O3``."""
+    compared: tuple[Version, ...] = ()
+    """Versions that both tables were read from: the oldest and the newest."""
+    parallel_flags: tuple[str, ...] = ()
+    """Flags that set the number of GPUs for tensor parallelism."""
+    parallel_env: str = ""
+    parallel_default_all: bool = False
+    """Whether it takes all GPUs that it sees unless told otherwise."""
+    pipeline_flags: tuple[str, ...] = ()
+    data_flags: tuple[str, ...] = ()
+    """Flags that set the number of replicas inside one server (data parallelism)."""
+    data_local_flags: tuple[str, ...] = ()
+    """Flags that set how many of those run in this pod."""
+    nodes_flags: tuple[str, ...] = ()
+    """Flags that set the number of pods that form one server."""
+    config_flags: tuple[str, ...] = ()
+    """Flags that name a file with more settings."""
+    config_flags_alone: bool = False
+    """Whether it reads the file only if flag and name are two words: ``--flag=FILE`` does
+    nothing."""
+    config_is_api: bool = False
+    """Whether the file holds settings of its Python API, which need not be flags."""
+    newest_major: int = 99
+    """The largest first number that its versions have; a tag with more counts something else."""
+    drains: tuple[Drain, ...]
+    """Oldest first."""
+
+    def is_started_by(self, line: str) -> bool:
+        """Tell whether a command line starts this engine's server."""
+        return any(hint in line for hint in self.hints) and bool(self.starts.search(line))
+
+    def drain(self, version: Version | None) -> Drain:
+        """Return what holds for a version; an unknown one counts as recent."""
+        if version is None:
+            return self.drains[-1]
+        return next(row for row in reversed(self.drains) if row.since <= _padded(version))
+
+    def metric(self, name: str) -> Metric | None:
+        """Return a metric by the name of one of its series; None if no version has it.
+
+        ``_bucket``, ``_sum`` and ``_count`` belong to their histogram; labels in braces are left
+        out; ``vllm_x`` counts as ``vllm:x``, since some adapters write no colons.
+        """
+        table = _metrics(self.metric_table)
+        name = name.partition("{")[0].strip()
+        found = table.get(name)
+        if found is None and self.prefix.endswith(":"):
+            flat = self.prefix[:-1] + "_"
+            if name.startswith(flat):
+                name = self.prefix + name[len(flat) :]
+                found = table.get(name)
+        if found is not None:
+            return found
+        base, underscore, child = name.rpartition("_")
+        found = table.get(base)
+        if found is not None and found.kind in _CHILDREN.get(underscore + child, ()):
+            return found
+        return None
+
+    def knows_metric(self, name: str) -> bool:
+        """Tell whether any version exports a metric."""
+        return self.metric(name) is not None
+
+    def exports(
+        self, name: str, version: Version | None, *, hidden: bool = False
+    ) -> bool | None:
+        """Tell whether a version exports a metric; None if that can't be told.
+
+        It can't be told of a name that no version has (another exporter may), nor of a version
+        that is unknown, unless all versions agree.
+
+        Args:
+            name: Name of a series, with or without ``_bucket``, ``_sum``, ``_count`` and labels.
+            version: The engine's version; None is unknown.
+            hidden: Whether metrics that are being phased out are shown.
+        """
+        found = self.metric(name)
+        if found is None:
+            return None
+        until = (found.gone or None) if hidden and found.gone else found.until
+        if version is None:
+            return True if not found.since and until is None else None
+        return _within(found.since, until, version)
+
+    def flag_status(self, flag: str, version: Version | None) -> FlagStatus:
+        """Tell whether a version has a flag.
+
+        Dots and what follows them belong to the flag's value (``--compilation-config.mode``). An
+        abbreviation counts as the flag, since argparse takes it for that.
+        """
+        flag = flag.partition("=")[0].partition(".")[0].replace("_", "-")
+        table = _flags(self.flag_table)
+        span = table.get(flag)
+        if span is not None:
+            return self._status(flag, span, version)
+        if self.loose_flags and flag.startswith(self.loose_flags):
+            return FlagStatus("known")
+        if flag.startswith("--"):
+            longer = (
+                self._status(name, span, version)
+                for name, span in table.items()
+                if name.startswith(flag)
+            )
+            return next((found for found in longer if found.state == "known"), _UNKNOWN)
+        return _UNKNOWN
+
+    def flags_like(self, flag: str, version: Version | None) -> tuple[str, ...]:
+        """Return a version's flags whose names are close to one that it does not have."""
+        import difflib  # noqa: PLC0415 - only for what is wrong
+
+        have = [
+            name
+            for name, span in _flags(self.flag_table).items()
+            if self._status(name, span, version).state == "known"
+        ]
+        return tuple(difflib.get_close_matches(flag, have, 1, cutoff=0.8))
+
+    def _status(
+        self, flag: str, span: tuple[Version, Version | None], version: Version | None
+    ) -> FlagStatus:
+        since, until = span
+        if version is None:
+            return FlagStatus("known") if not since and until is None else FlagStatus("depends")
+        if until is not None and until <= _padded(version):
+            return FlagStatus("removed", until, self.flag_instead.get(flag, ""))
+        if _padded(version) < since:
+            return FlagStatus("too-new", since)
+        return FlagStatus("known")
+
+
+_UNKNOWN = FlagStatus("unknown")
+
+
+def written(version: Version) -> str:
+    """Write a version as people do: ``0.10.1``."""
+    return ".".join(str(part) for part in version)
+
+
+def starts(*alternatives: str) -> re.Pattern[str]:
+    """Return what finds one of several programs as whole words of a command line."""
+    return re.compile(r"(?:^|[\s/])(?:" + "|".join(alternatives) + r")(?=\s|$)")
+
+
+def _padded(version: Version) -> Version:
+    missing = _PARTS - len(version)
+    return version if missing <= 0 else version + (_NEWEST_PATCH,) * missing
+
+
+def _within(since: Version, until: Version | None, version: Version) -> bool:
+    version = _padded(version)
+    return since <= version and (until is None or version < until)
+
+
+def _parsed(text: str) -> Version | None:
+    return None if text == "-" else tuple(int(part) for part in text.split("."))
+
+
+@lru_cache(maxsize=32)
+def _metrics(table: str) -> dict[str, Metric]:
+    found = {}
+    for line in table.splitlines():
+        if not line:
+            continue
+        name, kind, *versions = line.split()
+        since, until, gone = (*map(_parsed, versions), None, None, None)[:3]
+        found[name] = Metric(name, kind, since or (), until, gone)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _flags(table: str) -> dict[str, tuple[Version, Version | None]]:
+    found: dict[str, tuple[Version, Version | None]] = {}
+    for line in table.splitlines():
+        if not line:
+            continue
+        name, *versions = line.split()
+        since, until = (*map(_parsed, versions), None, None)[:2]
+        found[name] = (since or (), until)
+    return found

@@ -1,0 +1,198 @@
+"""Ingresses: which Services they lead to, and what their controllers do with answers.
+
+A controller is told by annotations, each by its own; where they say nothing, its default holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from drainproof.model import shape
+from drainproof.model.finding import Located, Origin, named
+from drainproof.model.limits import Backend, Buffered, Hop, Limit, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from drainproof.model.limits import Found
+    from drainproof.model.shape import Raw
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An Ingress controller that is told by annotations. Adding one is adding a line."""
+
+    title: str
+    controllers: tuple[str, ...]
+    """``spec.controller`` of its IngressClasses."""
+    classes: tuple[str, ...]
+    """Names that its class usually has."""
+    prefix: str
+    """How its annotations begin."""
+    timeout: str
+    default_s: float
+    whole: bool = False
+    unit: str = "text"
+    buffering: str = ""
+    buffers: bool = False
+    """Whether it collects answers unless told otherwise."""
+
+
+PROXIES = (
+    Proxy(
+        title="ingress-nginx",
+        controllers=("k8s.io/ingress-nginx",),
+        classes=("nginx", "nginx-internal", "nginx-external", "ingress-nginx"),
+        prefix="nginx.ingress.kubernetes.io/",
+        timeout="proxy-read-timeout",
+        default_s=60,
+        buffering="proxy-buffering",
+    ),
+    Proxy(
+        title="NGINX Ingress Controller",
+        controllers=("nginx.org/ingress-controller",),
+        classes=(),
+        prefix="nginx.org/",
+        timeout="proxy-read-timeout",
+        default_s=60,
+        unit="s",
+        buffering="proxy-buffering",
+        buffers=True,
+    ),
+    Proxy(
+        title="Application Gateway",
+        controllers=("azure/application-gateway",),
+        classes=("azure-application-gateway", "azure/application-gateway"),
+        prefix="appgw.ingress.kubernetes.io/",
+        timeout="request-timeout",
+        default_s=30,
+    ),
+    Proxy(
+        title="HAProxy",
+        controllers=("haproxy.org/ingress-controller",),
+        classes=("haproxy",),
+        prefix="haproxy.org/",
+        timeout="timeout-server",
+        default_s=50,
+        unit="s",
+    ),
+    Proxy(
+        title="HAProxy Ingress",
+        controllers=("haproxy-ingress.github.io/controller",),
+        classes=(),
+        prefix="haproxy-ingress.github.io/",
+        timeout="timeout-server",
+        default_s=50,
+        unit="s",
+    ),
+    Proxy(
+        title="Contour",
+        controllers=("projectcontour.io/ingress-controller",),
+        classes=("contour",),
+        prefix="projectcontour.io/",
+        timeout="response-timeout",
+        default_s=math.inf,
+        whole=True,
+        unit="s",
+    ),
+)
+_ALB = ("ingress.k8s.aws/alb", "alb", "alb.ingress.kubernetes.io/load-balancer-attributes")
+_ALB_IDLE = "idle_timeout.timeout_seconds"
+ALB_DEFAULT_S = 60
+_GCE_CLASSES = frozenset({"gce", "gce-internal", "gce-regional-external"})
+_GCE_CONTROLLER = "ingress.gke.io"
+_OFF = frozenset({"off", "false", "0", "no"})
+
+
+def read(obj: Raw, origin: Origin | None) -> Hop:
+    """Read an Ingress, without what its controller makes of it.
+
+    Raises:
+        ShapeError: A field holds another type than Kubernetes wants.
+    """
+    where = Located(**named(obj), object=obj, origin=origin)
+    spec = shape.mapping(obj, "spec", "")
+    found = [
+        shape.mapping(spec, key, "spec") for key in ("defaultBackend", "backend") if key in spec
+    ]
+    for index, rule in enumerate(shape.mappings(spec, "rules", "spec")):
+        http = shape.mapping(rule, "http", f"spec.rules[{index}]")
+        path = f"spec.rules[{index}].http"
+        found += [
+            shape.mapping(one, "backend", path) for one in shape.mappings(http, "paths", path)
+        ]
+    names = []
+    for backend in found:
+        service = shape.mapping(backend, "service", "spec")
+        names.append(shape.text(service, "name", "spec") or str(backend.get("serviceName") or ""))
+    return Hop(where, "", tuple(Backend("Service", name, "") for name in names if name))
+
+
+def bounded(hop: Hop, classes: Mapping[str, str], defaults: Mapping[str, str]) -> Hop:
+    """Return an Ingress with what its annotations and its controller's defaults say."""
+    obj = hop.where.object
+    spec = shape.mapping(obj, "spec", "")
+    metadata = shape.mapping(obj, "metadata", "")
+    annotations = shape.string_map(metadata, "annotations", "metadata")
+    name = shape.text(spec, "ingressClassName", "spec") or annotations.get(
+        "kubernetes.io/ingress.class", ""
+    )
+    controller = classes.get(name, "")
+    found: list[Found] = []
+    for proxy in PROXIES:
+        its = [key for key in annotations if key.startswith(proxy.prefix)]
+        known = controller in proxy.controllers or (not controller and name in proxy.classes)
+        if (its and not controller) or known:
+            found += _of_proxy(proxy, hop.where, annotations, defaults.get(proxy.prefix, ""))
+            break
+    if controller == _ALB[0] or (not controller and name == _ALB[1]):
+        found.append(_alb(hop.where, annotations))
+    path = "gce" if controller.startswith(_GCE_CONTROLLER) or name in _GCE_CLASSES else ""
+    return Hop(hop.where, path, hop.backends, tuple(found))
+
+
+def _of_proxy(
+    proxy: Proxy, where: Located, annotations: Mapping[str, str], default: str
+) -> Iterator[Found]:
+    key = proxy.prefix + proxy.timeout
+    written = annotations.get(key, default)
+    bound = seconds(written) if written else proxy.default_s
+    if bound is not None:
+        yield Limit(
+            where,
+            f"metadata.annotations[{key}]",
+            bound or math.inf,
+            proxy.whole,
+            proxy.title,
+            written=bool(written),
+            unit=proxy.unit,
+        )
+    if proxy.buffering:
+        key = proxy.prefix + proxy.buffering
+        said = annotations.get(key)
+        if proxy.buffers if said is None else said.lower() not in _OFF:
+            path = f"metadata.annotations[{key}]"
+            off = "off" if proxy.prefix.startswith("nginx.ingress") else "False"
+            yield Buffered(where, path, proxy.title, said is not None, {path: off})
+
+
+def _alb(where: Located, annotations: Mapping[str, str]) -> Limit:
+    path = f"metadata.annotations[{_ALB[2]}]"
+    for part in annotations.get(_ALB[2], "").split(","):
+        key, _, value = part.partition("=")
+        if key.strip() == _ALB_IDLE and value.strip().isdecimal():
+            return Limit(
+                where, path, float(value), whole=False, by="the ALB", written=True, unit=""
+            )
+    return Limit(where, path, ALB_DEFAULT_S, whole=False, by="the ALB", written=False, unit="")
+
+
+def nginx_default(obj: Raw, _: Origin | None) -> tuple[str, str]:
+    """Return ingress-nginx's own setting for all Ingresses, if this ConfigMap is its."""
+    labels = shape.mapping(shape.mapping(obj, "metadata", ""), "labels", "metadata")
+    data = shape.mapping(obj, "data", "")
+    if labels.get("app.kubernetes.io/name") != "ingress-nginx":
+        return "", ""
+    return "nginx.ingress.kubernetes.io/", str(data.get("proxy-read-timeout", ""))

@@ -1,0 +1,372 @@
+"""How requests reach a workload's pods: Services with their ports, InferencePools, routers.
+
+A Snapshot's own view of a Service is enough to know that one selects a workload; this one knows
+which of its ports lead to the engine, and what else it selects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from drainproof.model import shape
+from drainproof.model.finding import Located, Origin, named
+from drainproof.model.selector import same_namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
+    from drainproof.model.shape import Raw
+    from drainproof.model.snapshot import Snapshot
+    from drainproof.model.workload import Workload
+
+ADDED_LABELS = frozenset(
+    {
+        "apps.kubernetes.io/pod-index",
+        "statefulset.kubernetes.io/pod-name",
+        "pod-template-hash",
+        "rollouts-pod-template-hash",
+        "controller-revision-hash",
+        "leaderworkerset.sigs.k8s.io/name",
+        "leaderworkerset.sigs.k8s.io/worker-index",
+        "leaderworkerset.sigs.k8s.io/group-index",
+    }
+)
+"""Labels that controllers put on pods, so that no template has them."""
+_UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
+"""What ``publishNotReadyAddresses`` was before Kubernetes 1.11."""
+_MORE_PORTS = {"triton": ("--grpc-port", 8001)}
+"""Engines that answer requests on a second port, the flag that sets it, and its default."""
+POOL_GROUPS = ("inference.networking.k8s.io", "inference.networking.x-k8s.io")
+_ROUTER_SELECTORS = frozenset(
+    {"--k8s-label-selector", "--selector", "--prefill-selector", "--decode-selector"}
+)
+"""Flags of the vLLM and SGLang routers that select pods without a Service."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a Service."""
+
+    path: str
+    name: str
+    port: int
+    target: int | str
+    """Port of the pods, or the name of one; the Service's own number if it says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedService(Located):
+    """A Service with its ports."""
+
+    selector: Mapping[str, str]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    ports: tuple[ServicePort, ...]
+    headless: bool
+    unready_path: str
+    """Field path of what makes it send requests to pods that are not ready; empty if nothing."""
+
+    @classmethod
+    def from_object(cls, obj: Raw, origin: Origin | None = None) -> RoutedService:
+        """Read a Service.
+
+        Raises:
+            ShapeError: A field holds another type than Kubernetes wants.
+        """
+        metadata = shape.mapping(obj, "metadata", "")
+        annotations = shape.string_map(metadata, "annotations", "metadata")
+        spec = shape.mapping(obj, "spec", "")
+        unready = ""
+        if spec.get("publishNotReadyAddresses") is True:
+            unready = "spec.publishNotReadyAddresses"
+        elif annotations.get(_UNREADY) == "true":
+            unready = f"metadata.annotations[{_UNREADY}]"
+        return cls(
+            **named(obj),
+            object=obj,
+            origin=origin,
+            selector=shape.string_map(spec, "selector", "spec"),
+            labels=shape.string_map(metadata, "labels", "metadata"),
+            annotations=annotations,
+            ports=tuple(
+                _port(item, f"spec.ports[{index}]")
+                for index, item in enumerate(shape.mappings(spec, "ports", "spec"))
+            ),
+            headless=spec.get("clusterIP") == "None",
+            unready_path=unready,
+        )
+
+
+def _port(raw: Raw, path: str) -> ServicePort:
+    number = shape.integer(raw, "port", path, 0)
+    target = raw.get("targetPort")
+    if target is None or target == 0:
+        target = number
+    if isinstance(target, str) and target.isdecimal():
+        target = int(target)
+    if type(target) is not int and not isinstance(target, str):
+        raise shape.ShapeError(f"{path}.targetPort", "a port number or name", target)
+    return ServicePort(path, shape.text(raw, "name", path), number, target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferencePool(Located):
+    """A pool of pods that a gateway's endpoint picker chooses from, without a Service."""
+
+    selector: Mapping[str, str]
+    ports: tuple[tuple[str, int], ...]
+    """Field path and number of each port of the pods that requests go to."""
+
+    @classmethod
+    def from_object(cls, obj: Raw, origin: Origin | None = None) -> InferencePool:
+        """Read an InferencePool, of v1 or of v1alpha2.
+
+        Raises:
+            ShapeError: A field holds another type than its definition wants.
+        """
+        spec = shape.mapping(obj, "spec", "")
+        selector = shape.mapping(spec, "selector", "spec")
+        if "matchLabels" in selector:
+            labels = shape.string_map(selector, "matchLabels", "spec.selector")
+        else:
+            labels = shape.string_map(spec, "selector", "spec")
+        ports = [
+            (f"spec.targetPorts[{index}].number", shape.integer(item, "number", "spec", 0))
+            for index, item in enumerate(shape.mappings(spec, "targetPorts", "spec"))
+        ]
+        if "targetPortNumber" in spec:
+            ports.append(
+                ("spec.targetPortNumber", shape.integer(spec, "targetPortNumber", "spec", 0))
+            )
+        return cls(**named(obj), object=obj, origin=origin, selector=labels, ports=tuple(ports))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bystander(Located):
+    """A workload that runs no engine, as far as a Service may select it by mistake."""
+
+    labels: Mapping[str, str]
+    ports: frozenset[int | str]
+    """Numbers and names of the ports that its containers declare."""
+
+
+@dataclass(slots=True)
+class _Index:
+    """Everything that selects pods, and everything that has some, by namespace-free keys."""
+
+    services: dict[tuple[str, str], list[RoutedService]] = field(default_factory=dict)
+    """By the first label that a selector asks for."""
+    every_service: list[RoutedService] = field(default_factory=list)
+    pools: list[InferencePool] = field(default_factory=list)
+
+
+def _index(snapshot: Snapshot) -> _Index:
+    index = _Index()
+    for service in snapshot.read("", "Service", RoutedService.from_object):
+        index.every_service.append(service)
+        for pair in service.selector.items():
+            if pair[0] not in ADDED_LABELS:
+                index.services.setdefault(pair, []).append(service)
+                break
+    for group in POOL_GROUPS:
+        index.pools += snapshot.read(group, "InferencePool", InferencePool.from_object)
+    return index
+
+
+def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Tell whether a Service's selector selects pods with a template's labels.
+
+    Labels that a controller adds later are taken as met, if anything else is asked for.
+    """
+    asked = [(key, value) for key, value in selector.items() if key not in ADDED_LABELS]
+    return bool(asked) and all(labels.get(key) == value for key, value in asked)
+
+
+def services_of(snapshot: Snapshot, workload: Workload) -> tuple[RoutedService, ...]:
+    """Return the Services that select a workload's pods."""
+    services = snapshot.join(_index).services
+    labels = workload.pod_labels
+    return tuple(
+        service
+        for pair in labels.items()
+        for service in services.get(pair, ())
+        if same_namespace(service, workload) and selects(service.selector, labels)
+    )
+
+
+def pools_of(snapshot: Snapshot, workload: Workload) -> tuple[InferencePool, ...]:
+    """Return the InferencePools that select a workload's pods."""
+    return tuple(
+        pool
+        for pool in snapshot.join(_index).pools
+        if same_namespace(pool, workload) and selects(pool.selector, workload.pod_labels)
+    )
+
+
+def near_misses(snapshot: Snapshot, workload: Workload) -> Iterator[RoutedService]:
+    """Yield Services that were surely meant for a workload: of its name, and selecting nothing."""
+    for service in snapshot.join(_index).every_service:
+        if (
+            service.name == workload.name
+            and service.selector
+            and same_namespace(service, workload)
+            and next(selected_by(snapshot, service), None) is None
+        ):
+            yield service
+
+
+def reached(workload: Workload, engine: Engine, target: int | str) -> str:
+    """Say where a Service's target port leads.
+
+    Returns:
+        ``engine``; ``metrics``, the engine's own port for metrics; ``beside``, a container beside
+        the engine; ``nowhere``; or ``unknown``.
+    """
+    number: int | str | None = target
+    if isinstance(target, str):
+        number = next(
+            (one.ports[target] for one in _running(workload) if target in one.ports), None
+        )
+    if number is None:
+        return "nowhere" if workload.complete else "unknown"
+    if number in _listens(engine):
+        return "engine"
+    if number == engine.metrics_port:
+        return "metrics"
+    others = [one for one in _running(workload) if one is not workload.container]
+    if any(number in one.ports.values() for one in others):
+        return "beside"
+    if engine.port is None or any(not one.ports for one in others):
+        return "unknown"
+    return "nowhere"
+
+
+def _listens(engine: Engine) -> set[int | None]:
+    ports = {engine.port}
+    if engine.name in _MORE_PORTS:
+        flag, default = _MORE_PORTS[engine.name]
+        written = engine.flags.get(flag, "")
+        ports.add(int(written) if written.isdecimal() else default)
+    ports.discard(None)
+    return ports
+
+
+def _running(workload: Workload) -> Iterable[Container]:
+    yield from workload.containers
+    for one in workload.init_containers:
+        if one.sidecar:
+            yield one
+
+
+_BYSTANDERS = (
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+)
+
+
+def _bystanders(snapshot: Snapshot) -> dict[tuple[str, str], list[Workload | Bystander]]:
+    """Return everything that has pods, by each of their labels."""
+    found: dict[tuple[str, str], list[Workload | Bystander]] = {}
+    engines = {id(workload.object) for workload in snapshot.workloads}
+    for workload in snapshot.workloads:
+        for pair in workload.pod_labels.items():
+            found.setdefault(pair, []).append(workload)
+    for group, kind in _BYSTANDERS:
+        for one in snapshot.read(group, kind, _bystander):
+            if id(one.object) not in engines:
+                for pair in one.labels.items():
+                    found.setdefault(pair, []).append(one)
+    return found
+
+
+def selected_by(snapshot: Snapshot, service: RoutedService) -> Iterator[Workload | Bystander]:
+    """Yield everything whose pods a Service selects, workloads that run no engine too."""
+    first = next((pair for pair in service.selector.items() if pair[0] not in ADDED_LABELS), None)
+    if first is None:
+        return
+    for one in snapshot.join(_bystanders).get(first, ()):
+        labels = one.labels if isinstance(one, Bystander) else one.pod_labels
+        if same_namespace(one, service) and selects(service.selector, labels):
+            yield one
+
+
+def _bystander(obj: Raw, origin: Origin | None) -> Bystander:
+    """Read what is needed, without a complaint: types in others' workloads are not judged here."""
+    template = _at(obj, "spec", "template")
+    if obj.get("kind") == "CronJob":
+        template = _at(obj, "spec", "jobTemplate", "spec", "template")
+    labels = _at(template, "metadata", "labels")
+    ports: set[int | str] = set()
+    for container in _listed(_at(template, "spec"), "containers"):
+        for port in _listed(container, "ports"):
+            ports |= {value for value in (port.get("containerPort"), port.get("name")) if value}
+    return Bystander(
+        **named(obj),
+        object=obj,
+        origin=origin,
+        labels={key: value for key, value in labels.items() if isinstance(value, str)},
+        ports=frozenset(ports),
+    )
+
+
+def _at(obj: Raw, *keys: str) -> Raw:
+    at: Any = obj
+    for key in keys:
+        at = at.get(key) if isinstance(at, dict) else None
+    return at if isinstance(at, dict) else {}
+
+
+def _listed(obj: Raw, key: str) -> list[Raw]:
+    found = obj.get(key)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _router_selectors(snapshot: Snapshot) -> list[tuple[Located, dict[str, str]]]:
+    """Return the label selectors by which routers find pods themselves, without a Service."""
+    return [
+        (router, selector)
+        for group, kind in _BYSTANDERS[:3]
+        for router, selectors in snapshot.read(group, kind, _router)
+        for selector in selectors
+    ]
+
+
+def _router(obj: Raw, origin: Origin | None) -> tuple[Located, list[dict[str, str]]]:
+    found = []
+    for container in _listed(_at(obj, "spec", "template", "spec"), "containers"):
+        words: list[str] = []
+        for key in ("command", "args"):
+            listed = container.get(key)
+            for word in listed if isinstance(listed, list) else ():
+                words += str(word).split()
+        for index, word in enumerate(words):
+            flag, equals, value = word.partition("=")
+            if flag in _ROUTER_SELECTORS:
+                found.append(_pairs([value] if equals else words[index + 1 :]))
+    return Located(**named(obj), object=obj, origin=origin), found
+
+
+def _pairs(words: Iterable[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for word in words:
+        if word.startswith("-"):
+            break
+        for part in word.strip("\"'").split(","):
+            key, equals, value = part.partition("=")
+            if equals:
+                pairs[key] = value
+    return pairs
+
+
+def found_by_router(snapshot: Snapshot, workload: Workload) -> bool:
+    """Tell whether a router finds a workload's pods by their labels, without a Service."""
+    return any(
+        selects(selector, workload.pod_labels) and same_namespace(router, workload)
+        for router, selector in snapshot.join(_router_selectors)
+    )

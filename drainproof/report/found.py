@@ -1,0 +1,84 @@
+"""The value that stands where a finding points, with whatever may be a secret hidden."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from drainproof.collect.lines import steps
+from drainproof.model.secrets import form_of, names_a_secret
+
+if TYPE_CHECKING:
+    from drainproof.model.finding import Finding
+
+HIDDEN = "(hidden)"
+MAX_LENGTH = 200
+"""Longest value that is written, in characters as Python writes it. Messages say the rest."""
+
+_FLAG = re.compile(r"(--?[\w-]+)(?:[= ].*)?", re.DOTALL)
+
+
+def found(finding: Finding) -> Any:  # noqa: ANN401 - any part of a manifest
+    """Return the value at a finding's path; None if there is none, or if it is long."""
+    if not finding.path:
+        return None
+    at: Any = finding.where.object
+    secret = finding.where.kind == "Secret"
+    for step in steps(finding.path):
+        if isinstance(at, dict) and isinstance(step, str) and step in at:
+            named = at.get("name")
+            hides = names_a_secret(step) and isinstance(at[step], str)
+            hides |= step == "value" and isinstance(named, str) and names_a_secret(named)
+            secret = secret or hides
+            at = at[step]
+        elif isinstance(at, list) and isinstance(step, int) and step < len(at):
+            secret = secret or (step > 0 and _takes_a_secret(at[step - 1]))
+            at = at[step]
+        else:
+            return None
+    if secret:
+        return HIDDEN
+    value = _shown(at)
+    return value if len(str(value)) <= MAX_LENGTH else None
+
+
+def _shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
+    """Return a value with the secrets in it hidden."""
+    if isinstance(value, str):
+        return HIDDEN if form_of(value) else _without_secret_flag(value)
+    if isinstance(value, list):
+        after_flag = False
+        parts = []
+        for part in value:
+            parts.append(HIDDEN if after_flag and isinstance(part, str) else _shown(part))
+            after_flag = _takes_a_secret(part)
+        return parts
+    if isinstance(value, dict):
+        named = value.get("name")
+        secret = isinstance(named, str) and names_a_secret(named)
+        return {
+            key: HIDDEN
+            if isinstance(part, str)
+            and ((secret and key == "value") or (names_a_secret(str(key)) and key != "name"))
+            else _shown(part)
+            for key, part in value.items()
+        }
+    return value
+
+
+def _takes_a_secret(word: object) -> bool:
+    """Tell whether a word is a flag whose value, a secret, is the next word."""
+    return (
+        isinstance(word, str)
+        and word.startswith("-")
+        and "=" not in word
+        and " " not in word
+        and names_a_secret(word)
+    )
+
+
+def _without_secret_flag(word: str) -> str:
+    flag = _FLAG.fullmatch(word)
+    if flag is None or flag.end(1) == len(word) or not names_a_secret(flag[1]):
+        return word
+    return f"{flag[1]}{word[flag.end(1)]}{HIDDEN}"

@@ -1,0 +1,26 @@
+"""Keeps what manifests say from acting on what shows it: terminals, CI logs and markup."""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_BIDIRECTIONAL = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Escape what would move a terminal's cursor or change its colours or reading order.
+
+    Old workflow commands (``##[``) act wherever they are in a line of a CI log: they are escaped
+    too.
+    """
+    if text.isascii() and text.isprintable() and "##[" not in text:
+        return text
+    text = _BIDIRECTIONAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = text.replace("##[", "#\\x23[")
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def plural(count: int, word: str) -> str:
+    """Write a count with its word: ``1 error``, ``2 errors``."""
+    return f"{count} {word}" + ("" if count == 1 else "s")
