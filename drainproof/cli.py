@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -27,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Name to where the command is (``module:attribute``) and its short help."""
 
+DEBUG = "DRAINPROOF_DEBUG"
+"""Environment variable that shows tracebacks."""
+_REPORT = f"This is a defect of drainproof, not of your input: report it. {DEBUG}=1 shows more."
+    f"That is a defect of drainproof, not of your input: please report it. {DEBUG}=1 shows more."
+)
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
@@ -72,6 +78,19 @@ def main() -> None:
         sys.exit(ExitCode.ERROR)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        _fail(f"drainproof itself broke down: {_said(error)}\n  {_REPORT}", ExitCode.ERROR)
+
+
+def _said(error: Exception) -> str:
+    """Return an error and the place that it comes from, on one line."""
+    import traceback  # noqa: PLC0415 - only after a breakdown
+
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{os.path.basename(at.filename)}:{at.lineno}"  # noqa: PTH119 - no path of this machine
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} ({where})"
 
 
 def _fail(message: str, code: int) -> None:

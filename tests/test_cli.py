@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -170,6 +171,27 @@ def test_every_command_has_help(name: str) -> None:
     done = run(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_a_breakdown_is_one_error_and_a_traceback_only_if_asked_for(debug: str) -> None:
+    code = (
+        "import sys\nfrom drainproof import cli\nfrom drainproof.judge import registry\n"
+        "registry.load = lambda *_, **__: 1 / 0\nsys.argv = ['drainproof', 'rules']\ncli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **({"DRAINPROOF_DEBUG": debug} if debug else {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ("Traceback" in done.stderr) == bool(debug)
+    if not debug:
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: drainproof itself broke down: ZeroDivisionError")
+        assert "report it" in done.stderr
 
 
 def test_the_audit_of_files_loads_no_kubernetes_client(manifests: Path) -> None:
