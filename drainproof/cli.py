@@ -31,8 +31,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 DEBUG = "DRAINPROOF_DEBUG"
 """Environment variable that shows tracebacks."""
 _REPORT = f"This is a defect of drainproof, not of your input: report it. {DEBUG}=1 shows more."
-    f"That is a defect of drainproof, not of your input: please report it. {DEBUG}=1 shows more."
-)
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 

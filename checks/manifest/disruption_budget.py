@@ -78,7 +78,7 @@ def _one(budget: DisruptionBudget, workload: Workload, counts: range) -> Iterato
             "spec",
             "neither minAvailable nor maxUnavailable is set, so this budget protects nothing: a "
             f"node drain may evict all replicas of {workload.ref} at once",
-            repair={"spec.maxUnavailable": 1},
+            repair=_one_at_a_time(budget),
         )
         return
     for replicas in counts[:3]:  # what holds at 2, or at the fewest beyond, holds at all others
@@ -92,7 +92,7 @@ def _one(budget: DisruptionBudget, workload: Workload, counts: range) -> Iterato
                 path,
                 f"{written} lets all {replicas} replicas of {workload.ref} be evicted at once, so "
                 "during a node drain nothing answers until new ones have loaded their model",
-                repair={"spec.maxUnavailable": 1} if budget.max_unavailable else None,
+                repair=_one_at_a_time(budget),
             )
             return
     if budget.unhealthy_policy != "AlwaysAllow" and counts:
@@ -106,18 +106,17 @@ def _one(budget: DisruptionBudget, workload: Workload, counts: range) -> Iterato
 def _blocks(budget: DisruptionBudget, workload: Workload, replicas: int, counts: range) -> Finding:
     path, written = _field(budget)
     at = "replica" if replicas == 1 else "replicas"
-    repair: dict[str, int] = {}
-    if counts[0] > 1:
-        if budget.max_unavailable is not None:
-            repair[path] = 1
-        elif budget.min_available is not None and budget.min_available.count is not None:
-            repair[path] = counts[0] - 1
     return budget.finding(
         path,
         f"{written} lets none of {replicas} {at} of {workload.ref} be evicted, so a node drain "
         "hangs until somebody deletes the pod by force and cuts off what it streams",
-        repair=repair,
+        repair=_one_at_a_time(budget) if counts[0] > 1 else None,
     )
+
+
+def _one_at_a_time(budget: DisruptionBudget) -> dict[str, int | None]:
+    drop = {} if budget.min_available is None else {"spec.minAvailable": None}
+    return {**drop, "spec.maxUnavailable": 1}
 
 
 def _field(budget: DisruptionBudget) -> tuple[str, str]:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import accelerators as model
-from drainproof.model.quantity import quantity
 from drainproof.model.shape import join
 
 if TYPE_CHECKING:
@@ -44,13 +43,14 @@ def engine_has_gpus(
     workload: Workload, engine: Engine, container: Container, accelerators: Accelerators
 ) -> Iterator[Finding]:
     """Yield what leaves the engine without a GPU, or the pod refused."""
-    if container.raw.get("resources"):
-        refused = [*_fractions(workload, container), *_requests(workload, container)]
+    if accelerators.fractions or "requests" in (container.raw.get("resources") or ()):
+        refused = [*_fractions(workload, container, accelerators), *_requests(workload, container)]
         yield from refused
         if refused:
             return
-    given = accelerators.devices or accelerators.claims or accelerators.portioned
-    if given or not accelerators.needed or not workload.complete:
+    if accelerators.devices or accelerators.claims or accelerators.portioned or accelerators.cpu:
+        return
+    if not workload.complete:
         return
     path = f"{container.path}.resources.limits"
     if accelerators.elsewhere:
@@ -77,11 +77,13 @@ def engine_has_gpus(
         )
 
 
-def _fractions(workload: Workload, container: Container) -> Iterator[Finding]:
+def _fractions(
+    workload: Workload, container: Container, accelerators: Accelerators
+) -> Iterator[Finding]:
     """Yield limits that are no whole numbers."""
     for device in model.devices_of(container):
-        written = container.raw["resources"]["limits"][device.resource]
-        if type(written) is not int and quantity(written, device.path) != device.count:
+        if device.path in accelerators.fractions:
+            written = container.raw["resources"]["limits"][device.resource]
             yield workload.finding(
                 device.path,
                 f"{device.resource}: {written} is no whole number: the API server refuses the pod, "

@@ -28,6 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import arguments
 from drainproof.model.engine import parse_flags
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from drainproof.judge.profiles import Profile
     from drainproof.model.accelerators import Accelerators
+    from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
@@ -50,20 +52,24 @@ _DEFAULTS = {"vllm": 0.9, "sglang": 0.88, "tgi": 1.0, "trtllm-serve": 0.9}
 
 @check("DP305", severity=Severity.WARNING)
 def gpu_memory_is_used(
-    workload: Workload, engine: Engine, accelerators: Accelerators, profile: Profile
+    workload: Workload,
+    engine: Engine,
+    container: Container,
+    accelerators: Accelerators,
+    profile: Profile,
 ) -> Iterator[Finding]:
     """Yield a fraction of the GPU's memory that starves users or kills the engine."""
     names = _FLAGS.get(engine.name)
-    if names is None or not accelerators.needed:
+    if names is None or accelerators.cpu:
         return
     if accelerators.claims and len(workload.containers) > 1:
         yield from _together(workload, engine, accelerators)
-    written = engine.flag(*names)
+    written = arguments.setting(engine, container, *names)
     if not written or "--kv-cache-memory-bytes" in engine.flags:
         return
     path = f"{engine.path}.args"
-    flag = next(name for name in names if name in engine.flags)
-    value = engine.flag_number(*names)
+    flag = next((name for name in names if name in engine.flags), names[0])
+    value = _fraction(written)
     if value is None:
         yield workload.inconclusive(path, f"{flag} is {written!r}, which can't be told from here")
         return
@@ -103,10 +109,10 @@ def _together(workload: Workload, engine: Engine, accelerators: Accelerators) ->
         written = next((flags[name] for name in names if name in flags), "")
         if not written and container.name != engine.container:
             continue  # a sidecar that only looks at the GPU
-        try:
-            total += float(written) if written else _DEFAULTS[engine.name]
-        except ValueError:
+        value = _fraction(written) if written else _DEFAULTS[engine.name]
+        if value is None:
             return
+        total += value
         sharing.append(container.name)
     if len(sharing) > 1 and total > 1:
         yield workload.finding(
@@ -115,3 +121,10 @@ def _together(workload: Workload, engine: Engine, accelerators: Accelerators) ->
             "in all: the last to start runs out of it, and the pod never serves",
             Severity.ERROR,
         )
+
+
+def _fraction(written: str) -> float | None:
+    try:
+        return float(written)
+    except ValueError:
+        return None

@@ -52,6 +52,7 @@ _OF_VENDOR = {
 """Beginnings of labels that only nodes with a vendor's accelerators have."""
 _COUNTS = frozenset({"nvidia.com/gpu.count", "cloud.google.com/gke-accelerator-count"})
 _OF_NVIDIA = "cloud.google.com/gke-accelerator"
+_NO_TAINT = "GPU nodes are taken to have no taint, or an admission plugin that adds tolerations"
 _WHOLE_NODE = 8  # the most GPUs that usual nodes have
 _ALIKE = frozenset({"Deployment", "StatefulSet", "Rollout", "ReplicaSet"})
 
@@ -67,20 +68,19 @@ def pods_reach_gpu_nodes(
     """Yield what keeps pods off GPU nodes, or puts all replicas on one."""
     devices = accelerators.devices
     if devices and not placement.pinned:
-        contradictions = [
-            found for device in devices for found in _contradictions(workload, placement, device)
-        ]
-        yield from contradictions
+        contradictions = []
+        if placement.selector or placement.terms:
+            contradictions = [
+                found
+                for device in devices
+                for found in _contradictions(workload, placement, device)
+            ]
+            yield from contradictions
         nodes = snapshot.join(model.nodes)
         if nodes and not contradictions:
             yield from _unreachable(workload, placement, devices, nodes)
-        device = devices[0]
-        if workload.complete and not placement.tolerates(device.resource, "", "NoSchedule"):
-            yield workload.assumption(
-                f"{workload.pod_path}.tolerations",
-                f"GPU nodes are taken to have no taint {device.resource}, or an admission plugin "
-                "to tolerate it",
-            )
+        if workload.complete and not placement.tolerations:
+            yield workload.assumption(f"{workload.pod_path}.tolerations", _NO_TAINT)
     if (
         profile.needs_spread
         and workload.replicas > 1

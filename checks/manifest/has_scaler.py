@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model.scaler import scalable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ def has_scaler(
     workload: Workload, scalers: Sequence[Scaler], snapshot: Snapshot, profile: Profile
 ) -> Iterator[Finding]:
     """Yield a workload that stays at its number of replicas."""
-    if not profile.needs_scaler or not workload.scales:
+    if not profile.needs_scaler or not scalable(workload):
         return
     for scaler in scalers:
         if scaler.paused_by:
@@ -53,7 +54,7 @@ def has_scaler(
     replicas = f"{workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
     yield snapshot.absence(
         workload,
-        workload.replicas_path,
+        workload.replicas_path or "spec",
         f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in "
         f"the queue of {replicas}",
     )

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 _SWAPS_BEFORE = (0, 8)
 _SWAP_DEFAULT_GIB = 4.0  # vLLM before 0.8, for each GPU
+_LMCACHE = "LMCACHE_MAX_LOCAL_CPU_SIZE"
+_OFFLOADING = frozenset(
+    {"--kv-offloading-size", "--kv-transfer-config", "--cpu-offload-gb", "--hicache-size"}
+)
 _OFF = frozenset({"false", "0", "False"})
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30}
 _SHM = "/dev/shm"  # noqa: S108 - the mount point is what is asked about
@@ -74,13 +78,15 @@ def host_memory_fits(  # noqa: PLR0913, PLR0917 - a check asks for what it needs
                 Severity.WARNING,
             )
         return
-    needs = dict(_volumes(workload, container))
+    needs = _volumes(workload, container)
     shared = needs.get(_SHM, 0.0)
-    needs.update(_offloaded(engine, container))
-    if not accelerators.needed:
+    old = engine.name == "vllm" and engine.version is not None and engine.version < _SWAPS_BEFORE
+    if old or not _OFFLOADING.isdisjoint(engine.flags) or _LMCACHE in container.env:
+        needs.update(_offloaded(engine, container, swaps=old))
+    if accelerators.cpu:
         needs.update(_on_cpu(engine, container, model))
     total = sum(needs.values())
-    if total == 0 or total == shared >= limit:
+    if total + profile.engine_memory_min <= limit or total == shared >= limit or not total:
         return  # shared memory that is over the limit has a check of its own
     said = " + ".join(f"{what} {gibibytes(size)}" for what, size in needs.items() if size)
     if len(needs) > 1:
@@ -109,8 +115,9 @@ def _of_pod(workload: Workload, field: str) -> float | None:
     return None if memory is None else quantity(memory, f"{path}.{field}.memory")
 
 
-def _volumes(workload: Workload, container: Container) -> Iterator[tuple[str, float]]:
-    """Yield the memory-backed volumes that the container mounts, and their limits."""
+def _volumes(workload: Workload, container: Container) -> dict[str, float]:
+    """Return the limits of the memory-backed volumes that the container mounts, by mount point."""
+    found: dict[str, float] = {}
     for mount, name in container.mounts.items():
         volume = workload.volumes.get(name)
         empty_dir = volume.get("emptyDir") if volume else None
@@ -118,16 +125,20 @@ def _volumes(workload: Workload, container: Container) -> Iterator[tuple[str, fl
             continue
         size = empty_dir.get("sizeLimit")
         if size is not None:
+            memory = workload.shared_memory
+            if mount == _SHM and memory is not None and memory.size is not None:
+                found[mount] = memory.size
+                continue
             path = f"{workload.volume_path(name)}.emptyDir.sizeLimit"
-            yield mount, quantity(size, path)
+            found[mount] = quantity(size, path)
+    return found
 
 
-def _offloaded(engine: Engine, container: Container) -> Iterator[tuple[str, float]]:
+def _offloaded(engine: Engine, container: Container, *, swaps: bool) -> Iterator[tuple[str, float]]:
     """Yield what the engine moves from its GPUs to the host's memory, in bytes."""
     gpus = engine.tensor_parallel * engine.pipeline_parallel
     if engine.name == "vllm":
-        version = engine.version
-        if version is not None and version < _SWAPS_BEFORE:
+        if swaps:
             swap = engine.flag_number("--swap-space")
             yield "swap space", (_SWAP_DEFAULT_GIB if swap is None else swap) * gpus * GIB
         yield "KV cache on the CPU", (engine.flag_number("--kv-offloading-size") or 0.0) * GIB
@@ -136,7 +147,7 @@ def _offloaded(engine: Engine, container: Container) -> Iterator[tuple[str, floa
     elif engine.name == "sglang":
         yield "hierarchical cache", (engine.flag_number("--hicache-size") or 0.0) * gpus * 1e9
     yield "weights on the CPU", (engine.flag_number("--cpu-offload-gb") or 0.0) * gpus * GIB
-    cached = container.env.get("LMCACHE_MAX_LOCAL_CPU_SIZE")
+    cached = container.env.get(_LMCACHE)
     if cached and container.env.get("LMCACHE_LOCAL_CPU") not in _OFF:
         yield "LMCache", _number(cached) * gpus * GIB
 

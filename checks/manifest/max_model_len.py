@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 _FLAGS = {"vllm": "--max-model-len", "sglang": "--context-length", "trtllm-serve": "--max-seq-len"}
 _FITS_ITSELF = frozenset({"auto", "-1"})
-_STRETCHED = ("--hf-overrides", "--rope-scaling", "--rope-theta", "--json-model-override-args")
+_STRETCHED = frozenset(
+    {"--hf-overrides", "--rope-scaling", "--rope-theta", "--json-model-override-args"}
+)
 _ALLOWS_MORE = frozenset(
     {"VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN"}
 )
@@ -57,43 +59,59 @@ def longest_request_is_bounded(
 ) -> Iterator[Finding]:
     """Yield a longest request that is not bounded, or that the model can't serve."""
     flag = _FLAGS.get(engine.name)
-    if flag is None or engine.flag("--runner") == "pooling":
+    if flag is None or engine.flags.get("--runner") == "pooling":
         return
-    path = f"{engine.path}.args"
-    written = engine.flag(flag)
+    written = engine.flags.get(flag)
     if not written:
-        if 0 < model.context < profile.max_model_len_long:
-            return
-        if not engine.flags_known:
-            yield workload.inconclusive(
-                path, f"whether {flag} is set can't be told: flags are in a file or a script"
-            )
-            return
-        longest = f" ({model.context:,} tokens)" if model.context else ""
-        yield workload.finding(
-            path,
-            f"{flag} is not set, so a request may be as long as the model allows{longest}: one of "
-            "them can take the cache that many others share, and the engine exits at start where "
-            "the GPU can't hold one",
+        yield from _unbounded(workload, engine, model, profile, flag)
+    elif model.context and written not in _FITS_ITSELF and not _stretched(engine, container):
+        yield from _too_long(workload, engine, model, profile, flag)
+
+
+def _stretched(engine: Engine, container: Container) -> bool:
+    """Tell whether the model is made to do more than it was trained for."""
+    return not (
+        _STRETCHED.isdisjoint(engine.flags) and _ALLOWS_MORE.isdisjoint(container.env_names)
+    )
+
+
+def _unbounded(
+    workload: Workload, engine: Engine, model: LanguageModel, profile: Profile, flag: str
+) -> Iterator[Finding]:
+    """Yield that nothing bounds the longest request, unless the model itself does."""
+    path = f"{engine.path}.args"
+    if 0 < model.context < profile.max_model_len_long:
+        return
+    if not engine.flags_known:
+        yield workload.inconclusive(
+            path, f"whether {flag} is set can't be told: flags are in a file or a script"
         )
         return
-    if written in _FITS_ITSELF:
-        return
+    longest = f" ({model.context:,} tokens)" if model.context else ""
+    yield workload.finding(
+        path,
+        f"{flag} is not set, so a request may be as long as the model allows{longest}: one of them "
+        "can take the cache that many others share, and the engine exits at start where the GPU "
+        "can't hold one",
+    )
+
+
+def _too_long(
+    workload: Workload, engine: Engine, model: LanguageModel, profile: Profile, flag: str
+) -> Iterator[Finding]:
+    """Yield a length that is the model's own maximum, or more."""
+    path, written = f"{engine.path}.args", engine.flag(flag)
     length = _tokens(written)
     if length is None:
         yield workload.inconclusive(path, f"{flag} is {written!r}, which can't be told from here")
-    elif not model.context or any(name in engine.flags for name in _STRETCHED):
-        return
-    elif length > model.context:
-        if _ALLOWS_MORE & container.env_names:
-            return
+    elif length > model.context > 0:
         yield workload.finding(
             path,
             f"{flag} is {written}, and {model.name} can do {model.context:,} tokens: "
             f"{engine.title} exits at start, so no replica ever serves",
             Severity.ERROR,
         )
-    elif length >= model.context >= profile.max_model_len_long:
+    elif length == model.context >= profile.max_model_len_long:
         yield workload.finding(
             path,
             f"{flag} is {written}, the most that {model.name} can do: a single request may take "

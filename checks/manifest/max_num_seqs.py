@@ -24,11 +24,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.judge.profiles import Profile
+    from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
@@ -37,13 +39,15 @@ _FLAGS = {"vllm": "--max-num-seqs", "tgi": "--max-concurrent-requests"}
 
 
 @check("DP307", severity=Severity.WARNING)
-def batch_size_is_chosen(workload: Workload, engine: Engine, profile: Profile) -> Iterator[Finding]:
+def batch_size_is_chosen(
+    workload: Workload, engine: Engine, container: Container, profile: Profile
+) -> Iterator[Finding]:
     """Yield a batch that nobody chose, or one that starves users."""
     flag = _FLAGS.get(engine.name)
-    if flag is None or engine.flag("--runner") == "pooling":
+    if flag is None or engine.flags.get("--runner") == "pooling":
         return
     path = f"{engine.path}.args"
-    written = engine.flag(flag)
+    written = arguments.setting(engine, container, flag)
     if not written:
         if engine.name != "vllm" or not profile.wants_max_num_seqs:
             return
@@ -58,10 +62,10 @@ def batch_size_is_chosen(workload: Workload, engine: Engine, profile: Profile) -
             "more): each user's tokens come the slower the more there are",
         )
         return
-    size = engine.flag_number(flag)
-    if size is None:
+    if not written.lstrip("-").isdecimal():
         yield workload.inconclusive(path, f"{flag} is {written!r}, which can't be told from here")
         return
+    size = int(written)
     tokens = engine.flag_number("--max-num-batched-tokens")
     if size < 1 or (tokens is not None and tokens < size):
         limit = f" and --max-num-batched-tokens {tokens:g}" if size >= 1 and tokens else ""

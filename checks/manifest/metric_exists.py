@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
-    from drainproof.model.promql import Query, Selector
+    from drainproof.model.promql import Query, Selector, Use
     from drainproof.model.scaler import Scaler, Trigger
     from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
@@ -56,45 +56,36 @@ def scaling_metric_exists(
 ) -> Iterator[Finding]:
     """Yield queries without an answer, and those whose answer means something else."""
     for scaler in scalers:
-        silent = False
+        asked = False
         for trigger in scaler.triggers:
             query = trigger.query
             if query is None:
-                yield from _by_name(engine, scaler, trigger)
+                if trigger.type in _SERVED and engine.exports(trigger.written) is False:
+                    yield scaler.finding(trigger.path, _missing(engine, trigger.written))
             elif query.error:
                 yield _unparsed(workload, scaler, trigger, query)
             else:
-                own = tuple(item for item in query.selectors if _is_of(item.metric, engine))
-                silent = silent or bool(own)
+                own = [item for item in query.selectors if _is_of(engine, item)]
+                asked = asked or bool(own)
                 yield from _metrics(engine, scaler, trigger, query)
-                said = _filtered_out(workload, engine, own)
-                if said:
-                    yield scaler.finding(trigger.path, said)
-                others = scalers_of.also_read(snapshot, workload, own[0]) if own else ""
-                if others:
-                    yield scaler.finding(
-                        trigger.path,
-                        f"the query also reads {others}, whose load moves the replicas of "
-                        f"{workload.name} too",
-                        Severity.WARNING,
-                    )
-                yield from _answer(scaler, trigger, query, own)
-        if silent and engine.metrics_enabled is False:
+                yield from _filters(workload, engine, scaler, trigger, own, snapshot)
+                yield from _answer(scaler, trigger, query, len(own))
+        if asked and engine.metrics_enabled is False:
+            flag = engine.facts.metrics_flag
             yield workload.finding(
                 f"{engine.path}.args",
-                f"{engine.label} exports no metrics without {engine.facts.metrics_flag}, and its "
-                "autoscaler asks for them: it sees no load",
+                f"{engine.label} exports no metrics "
+                + (f"without {flag}" if flag else "with these flags")
+                + ", and its autoscaler asks for them: it sees no load",
             )
 
 
-def _is_of(metric: str, engine: Engine) -> bool:
-    return engine.facts.knows_metric(metric)
+_SERVED = frozenset({"pods", "external", "object"})
+"""Metrics of a HorizontalPodAutoscaler that an adapter serves by name."""
 
 
-def _by_name(engine: Engine, scaler: Scaler, trigger: Trigger) -> Iterator[Finding]:
-    """Judge the name of a metric that an adapter serves."""
-    if trigger.type in {"pods", "external", "object"} and engine.exports(trigger.written) is False:
-        yield scaler.finding(trigger.path, _missing(engine, trigger.written))
+def _is_of(engine: Engine, selector: Selector) -> bool:
+    return engine.facts.knows_metric(selector.use.metric)
 
 
 def _unparsed(workload: Workload, scaler: Scaler, trigger: Trigger, query: Query) -> Finding:
@@ -116,17 +107,17 @@ def _unparsed(workload: Workload, scaler: Scaler, trigger: Trigger, query: Query
 def _metrics(engine: Engine, scaler: Scaler, trigger: Trigger, query: Query) -> Iterator[Finding]:
     for name in query.metrics:
         exported = engine.exports(name)
+        if exported:
+            continue
         if exported is False:
             yield scaler.finding(trigger.path, _missing(engine, name))
-        elif exported is None and engine.facts.knows_metric(name):
+        elif engine.facts.knows_metric(name):
             yield scaler.assumption(trigger.path, f"the image exports {name}; {engine.label}")
-        elif exported is None:
+        else:
             yield from _unknown(engine, scaler, trigger, name)
-    for selector in query.selectors:
-        said = _misused(selector, engine, query)
-        if said:
-            yield scaler.finding(trigger.path, said)
-            return
+    said = next((said for use in query.uses if (said := _misused(engine, use))), "")
+    if said:
+        yield scaler.finding(trigger.path, said)
 
 
 def _missing(engine: Engine, name: str) -> str:
@@ -142,37 +133,33 @@ def _unknown(engine: Engine, scaler: Scaler, trigger: Trigger, name: str) -> Ite
     """Judge a metric that no version of the engine has: another's, misspelt, or a rule's."""
     if engine.name in _WRAPPERS:
         return
-    other = next(
-        (
-            facts
-            for facts in ENGINES
-            if facts.name != engine.name and facts.prefix and name.startswith(facts.prefix)
-        ),
-        None,
-    )
-    if other is not None and other.knows_metric(name):
+    for other in ENGINES:
+        if other.prefix and name.startswith(other.prefix) and other.name != engine.name:
+            if other.knows_metric(name):
+                yield scaler.finding(
+                    trigger.path,
+                    f"{name} is a metric of {other.title}, and the workload runs {engine.title}: "
+                    "the answer is empty and counts as no load",
+                )
+            return
+    if not engine.facts.prefix or not name.startswith(engine.facts.prefix):
+        return
+    near = _near(engine, name)
+    if near:
         yield scaler.finding(
             trigger.path,
-            f"{name} is a metric of {other.title}, and the workload runs {engine.title}: the "
-            "answer is empty and counts as no load",
+            f"no version of {engine.title} exports {name} (did you mean {near}?): the answer is "
+            "empty and counts as no load",
         )
-    elif engine.facts.prefix and name.startswith(engine.facts.prefix):
-        near = _near(name, engine)
-        if near:
-            yield scaler.finding(
-                trigger.path,
-                f"no version of {engine.title} exports {name} (did you mean {near}?): the answer "
-                "is empty and counts as no load",
-            )
-        else:
-            yield scaler.assumption(
-                trigger.path,
-                f"something exports {name}, such as a recording rule or a router; no version of "
-                f"{engine.title} does",
-            )
+    else:
+        yield scaler.assumption(
+            trigger.path,
+            f"something exports {name}, such as a recording rule or a router; no version of "
+            f"{engine.title} does",
+        )
 
 
-def _near(name: str, engine: Engine) -> str:
+def _near(engine: Engine, name: str) -> str:
     import difflib  # noqa: PLC0415 - only for a name that is unknown
 
     known = [item for names in engine.facts.meanings.values() for item in names]
@@ -180,30 +167,49 @@ def _near(name: str, engine: Engine) -> str:
     return found[0] if found else ""
 
 
-def _misused(selector: Selector, engine: Engine, query: Query) -> str:
+def _misused(engine: Engine, use: Use) -> str:
     """Return how a metric is used otherwise than its kind wants, as words."""
-    name = selector.metric
-    metric = engine.facts.metric(name)
+    name, metric = use.metric, engine.facts.metric(use.metric)
     kind = metric.kind if metric else ""
-    child = name.endswith(("_bucket", "_sum", "_count"))
-    rated = selector.function in RATES
-    if kind == "gauge" and rated:
+    if kind == "gauge" and use.function in RATES:
         return (
-            f"{selector.function}() of {name}, which is a gauge: it goes up and down, and each way "
-            "down counts as a new start, so the answer means nothing"
+            f"{use.function}() of {name}, which is a gauge: it goes up and down, and each way down "
+            "counts as a new start, so the answer means nothing"
         )
-    if metric is not None and kind == "histogram" and not child:
+    if metric is not None and kind == "histogram" and name == metric.name:
         return (
             f"{name} is a histogram: only {name}_bucket, _sum and _count are exported, so the "
             "answer is empty and counts as no load"
         )
-    grows = kind in {"counter", "histogram"} or (selector.in_quantile and name.endswith("_bucket"))
-    if grows and not selector.function and not query.error:
+    grows = kind in {"counter", "histogram"} or (use.in_quantile and name.endswith("_bucket"))
+    if grows and not use.function:
         return (
             f"{name} only ever grows, and no rate() is taken of it: the answer is about all the "
             "time since the engines started, and goes on growing without load"
         )
     return ""
+
+
+def _filters(  # noqa: PLR0913, PLR0917 - whose query it is, and what else there is
+    workload: Workload,
+    engine: Engine,
+    scaler: Scaler,
+    trigger: Trigger,
+    own: Sequence[Selector],
+    snapshot: Snapshot,
+) -> Iterator[Finding]:
+    if not own:
+        return
+    said = _filtered_out(workload, engine, own)
+    if said:
+        yield scaler.finding(trigger.path, said)
+    others = scalers_of.also_read(snapshot, workload, own[0])
+    if others:
+        yield scaler.finding(
+            trigger.path,
+            f"the query also reads {others}, whose load moves the replicas of {workload.name} too",
+            Severity.WARNING,
+        )
 
 
 def _filtered_out(workload: Workload, engine: Engine, own: Sequence[Selector]) -> str:
@@ -221,9 +227,8 @@ def _filtered_out(workload: Workload, engine: Engine, own: Sequence[Selector]) -
     return ""
 
 
-def _answer(
-    scaler: Scaler, trigger: Trigger, query: Query, own: Sequence[Selector]
-) -> Iterator[Finding]:
+def _answer(scaler: Scaler, trigger: Trigger, query: Query, own: int) -> Iterator[Finding]:
+    """Judge the form of an answer; ``own`` is how many selectors read the engine's metrics."""
     answer = query.answer
     if query.without_le:
         yield scaler.finding(
@@ -254,7 +259,7 @@ def _answer(
         and trigger.metric_type == "AverageValue"
         and not scaler.formula
         and scaler.max_replicas > 1
-        and (answer.of_ratio or len(own) == len(query.selectors))
+        and (answer.of_ratio or own == len(query.selectors))
     ):
         yield scaler.finding(
             trigger.path,

@@ -160,13 +160,19 @@ def _can_mount(
             f"{', '.join(modes)}: one {where} at a time can mount it, and {workload.ref} may have "
             f"{count}: those on other {where}s wait for ever",
         )
-    elif workload.rolling_update is not None and workload.rolling_update.at(1)[1]:
+    elif _surges(workload):
         yield claim.finding(
             "spec.accessModes",
             f"{', '.join(modes)}: one {where} at a time can mount it, so a rollout of "
             f"{workload.ref} hangs where its new pod comes to another {where}",
             None if one_pod else Severity.WARNING,
         )
+
+
+def _surges(workload: Workload) -> bool:
+    """Tell whether a rollout of one replica starts the new pod before it stops the old one."""
+    update = workload.rolling_update
+    return update is not None and update.type == "RollingUpdate" and update.at(1)[1] > 0
 
 
 def _on_one_node(workload: Workload) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _SWITCHES = {"vllm": "--enforce-eager", "sglang": "--disable-cuda-graph"}
 _CONFIG = "--compilation-config"
+_ANY = frozenset({*_SWITCHES.values(), "-O0", "-O", "--optimization-level", _CONFIG})
 _OFF = ('"cudagraph_mode":"NONE"', '"level":0', '"mode":0', '"use_cudagraph":false')
 
 
@@ -48,12 +49,12 @@ def cuda_graphs_are_on(
     profile: Profile,
 ) -> Iterator[Finding]:
     """Yield what switches CUDA graphs off."""
-    if profile.allows_eager:
+    if profile.allows_eager or (_ANY.isdisjoint(engine.flags) and engine.name != "tgi"):
         return
     written, repair = _switched_off(engine, container)
     if (
         not written
-        or not accelerators.needed
+        or accelerators.cpu
         or "kv_producer" in engine.flag("--kv-transfer-config")
         or engine.flag("--disaggregation-mode") == "prefill"
     ):
@@ -69,7 +70,7 @@ def cuda_graphs_are_on(
 def _switched_off(engine: Engine, container: Container) -> tuple[str, dict[str, object]]:
     """Return what switches CUDA graphs off, as it is written, and how to take it out."""
     if engine.name == "tgi":
-        sizes = engine.flag("--cuda-graphs") or container.env.get("CUDA_GRAPHS")
+        sizes = arguments.setting(engine, container, "--cuda-graphs")
         repair = arguments.without(container, "--cuda-graphs", takes_value=True)
         return ("--cuda-graphs 0", repair) if sizes == "0" else ("", {})
     flag = _SWITCHES.get(engine.name, "")

@@ -60,7 +60,7 @@ def one_scaler_sets_replicas(
                 f"finds none, and {workload.name} does not scale",
                 repair={"spec.scaleTargetRef.apiVersion": workload.object["apiVersion"]},
             )
-    for stray in strays if not scalers else ():
+    for stray in strays:
         target = f"{stray.target_kind} {stray.target_name}"
         if stray.namespace != workload.namespace:
             target += f" in {stray.namespace}"

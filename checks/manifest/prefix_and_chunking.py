@@ -65,7 +65,12 @@ def prefixes_and_chunks_are_used(
 def _vllm(
     workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
-    if engine.flag("--runner") == "pooling" or engine.flag("--task") in _POOLING:
+    flags = engine.flags
+    old = engine.version is not None and engine.version < _ON_BY_DEFAULT
+    old = old or container.env.get("VLLM_USE_V1") == "0"
+    if not old and _PREFIX not in flags and _CHUNKS not in flags:
+        return
+    if flags.get("--runner") == "pooling" or flags.get("--task") in _POOLING:
         return
     path = f"{engine.path}.args"
     missing = []
@@ -77,8 +82,6 @@ def _vllm(
             yield workload.finding(path, f"{off} is set: {happens}", repair=repair)
         elif on is None:
             missing.append((flag, happens))
-    old = engine.version is not None and engine.version < _ON_BY_DEFAULT
-    old = old or container.env.get("VLLM_USE_V1") == "0"
     if missing and old and engine.flags_known and profile.wants_prefixes_and_chunks:
         flags = " and ".join(flag for flag, _ in missing)
         costs = "; ".join(happens for _, happens in missing)

@@ -79,6 +79,7 @@ def prestop_delays_sigterm(
             path,
             f"this hook asks {engine.title}, which answers at once, so SIGTERM is not delayed and "
             f"new requests fail; expected a delay of at least {profile.prestop_min_s:g} s",
+            repair=_repair(container, profile),
         )
     elif delay is None:
         yield workload.inconclusive(
@@ -115,20 +116,18 @@ def _asks_engine(hook: PreStop, container: Container, engine: Engine) -> bool:
 def _repair(container: Container, profile: Profile) -> dict[str, object]:
     """Return a longer sleep in the form that the hook has; a script is its owner's to change."""
     hook = container.prestop
-    path = f"{hook.path}.{hook.form or 'sleep'}"
     seconds = int(profile.prestop_good_s)
+    sleep: dict[str, object] = {f"{hook.path}.sleep.seconds": seconds}
     if hook.form in {"", "sleep"}:
-        return {f"{path}.seconds": seconds}
-    if hook.form != "exec":
-        return {}
+        return sleep
+    path = f"{hook.path}.{hook.form}"
+    if hook.form != "exec" or hook.broken:
+        return {path: None, **sleep}
     argv = shape.strings(shape.mapping(_hook(container), "exec", hook.path), "command", path)
-    if hook.broken.startswith("there is no program") and argv[0].split()[0].endswith("sleep"):
-        return {f"{path}.command": [argv[0].split()[0], str(seconds)]}
-    if len(argv) == 2 and shell.basename(argv[0]) == "sleep":  # noqa: PLR2004 - sleep and its time
+    if shell.basename(argv[0]) == "sleep":
         return {f"{path}.command": [argv[0], str(seconds)]}
-    script = shell.script_of(argv)
-    words = script.split() if script else []
-    if len(words) == 2 and words[0] == "sleep" and words[1].isdecimal():  # noqa: PLR2004
+    words = (shell.script_of(argv) or "").split()
+    if words[:1] == ["sleep"] and len(words) == 2:  # noqa: PLR2004 - sleep and its time
         return {f"{path}.command": [*argv[:-1], f"sleep {seconds}"]}
     return {}
 

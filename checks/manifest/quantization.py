@@ -80,11 +80,12 @@ def quantisation_fits(  # noqa: PLR0913, PLR0917 - a check asks for what it need
 ) -> Iterator[Finding]:
     """Yield a quantisation that the weights don't have, and weights that don't fit."""
     names = _FLAGS.get(engine.name)
-    written = engine.flag(*names) if names else ""
+    written = arguments.setting(engine, container, *names) if names else ""
     if names and written:
         yield from _disagreements(workload, engine, container, model, written)
-    if model.weights and accelerators.needed and accelerators.devices:
-        yield from _too_large(workload, engine, model, accelerators, placement)
+    if model.weights and accelerators.devices and not accelerators.cpu:
+        bits = 16 if model.quantised else _ONLINE_BITS.get(written, 16)
+        yield from _too_large(workload, model, accelerators, placement, bits)
 
 
 def _disagreements(
@@ -92,7 +93,7 @@ def _disagreements(
 ) -> Iterator[Finding]:
     """Yield a flag that the model's name contradicts."""
     path = f"{engine.path}.args"
-    flag = next(name for name in _FLAGS[engine.name] if name in engine.flags)
+    flag = next((name for name in _FLAGS[engine.name] if name in engine.flags), "QUANTIZE")
     family = _FAMILY.get(written.replace("-", "_").lower(), "")
     if not family or not model.name:
         return
@@ -130,21 +131,25 @@ def _disagreements(
 
 def _too_large(
     workload: Workload,
-    engine: Engine,
     model: LanguageModel,
     accelerators: Accelerators,
     placement: Placement,
+    bits: int,
 ) -> Iterator[Finding]:
-    """Yield weights that the GPUs of the pod can't hold."""
+    """Yield weights that the GPUs of the pod can't hold.
+
+    Of 16 bits of a weight, as the model has it, ``bits`` are left after it is loaded.
+    """
+    engine, container = workload.engine, workload.container
+    if engine is None or container is None:
+        return
     memory, told_by = gpus.memory_of(accelerators, placement)
     if not memory or workload.role or any(flag in engine.flags for flag in _SMALLER):
         return
-    spread = gpus.spread_of(engine)
+    spread = gpus.spread_of(engine, container)
     if spread.in_pod is None or spread.across or engine.data_parallel > 1 or engine.nodes > 1:
         return
-    weights = model.weights
-    if not model.quantised:
-        weights *= _ONLINE_BITS.get(engine.flag(*_FLAGS.get(engine.name, ())), 16) / 16
+    weights = model.weights * bits / 16
     room = memory * spread.in_pod * _USABLE
     if weights <= room:
         return

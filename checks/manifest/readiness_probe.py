@@ -49,17 +49,22 @@ def readiness_asks_engine(
     elif probe.form == "exec":
         yield from _exec(workload, engine, probe)
     elif probe.form != "httpGet":
-        if probe.form == "grpc" and engine.name == "triton":
+        if (probe.form == "grpc" and engine.name == "triton") or not (
+            probe.form or workload.complete
+        ):
             return
         how = (
             f"a {probe.form} probe"
             if probe.form
             else "a probe that says in no known way what to ask"
         )
+        path = f"{probe.path}.{probe.form}" if probe.form else probe.path
+        asking = _asking(engine, probe.path)
         yield workload.finding(
-            f"{probe.path}.{probe.form}" if probe.form else probe.path,
+            path,
             f"{how} does not ask {engine.title} whether it can serve; expected httpGet of "
             f"{engine.health_path}",
+            repair=asking and {**({path: None} if probe.form else {}), **asking},
         )
     else:
         yield from _http(workload, engine, probe)
@@ -68,17 +73,26 @@ def readiness_asks_engine(
 
 def _none(workload: Workload, engine: Engine, container: Container, profile: Profile) -> Finding:
     path = f"{container.path}.readinessProbe"
-    repair = {
-        f"{path}.httpGet.path": engine.health_path,
-        f"{path}.httpGet.port": engine.port,
-        f"{path}.timeoutSeconds": profile.probe_timeout_good_s,
-    }
+    asking = _asking(engine, path)
     return workload.finding(
         path,
         "no readiness probe: requests come as soon as the process starts, and are refused while "
         "the model loads",
-        repair=repair if engine.port is not None and not _speaks_tls(engine) else None,
+        repair=asking and {**asking, f"{path}.timeoutSeconds": profile.probe_timeout_good_s},
     )
+
+
+def _asking(engine: Engine, path: str) -> dict[str, object]:
+    """Return what makes a probe ask the engine; empty if its port can't be told."""
+    if engine.port is None:
+        return {}
+    asking: dict[str, object] = {
+        f"{path}.httpGet.path": engine.health_path,
+        f"{path}.httpGet.port": engine.port,
+    }
+    if _speaks_tls(engine):
+        asking[f"{path}.httpGet.scheme"] = "HTTPS"
+    return asking
 
 
 def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]:
@@ -127,7 +141,9 @@ def _scheme(
     scheme = shape.text(request, "scheme", f"{probe.path}.httpGet", "HTTP")
     tls = _speaks_tls(engine)
     wanted = "HTTPS" if tls else "HTTP"
-    if scheme not in {"HTTP", "HTTPS"} or scheme == wanted or (not tls and not engine.flags_known):
+    if scheme not in {"HTTP", "HTTPS"} or scheme == wanted:
+        return
+    if not tls and not (engine.flags_known and workload.complete):
         return
     path = f"{probe.path}.httpGet.scheme"
     yield workload.finding(

@@ -62,16 +62,20 @@ def rolling_update_keeps_capacity(
 
 def _misplaced(workload: Workload, update: RollingUpdate) -> Iterator[Finding]:
     path, right = update.misplaced, update.path
+    repair: dict[str, object] = {path: None}
     if not path and update.path in {"spec.strategy", "spec.updateStrategy"}:
         spec = shape.mapping(workload.object, "spec", "")
         strategy = shape.mapping(spec, update.path.removeprefix("spec."), "spec")
         key = next((key for key in ("maxUnavailable", "maxSurge") if key in strategy), "")
         path, right = (f"{update.path}.{key}" if key else ""), f"{update.path}.rollingUpdate"
+        repair = {f"{update.path}.{key}": None for key in ("maxUnavailable", "maxSurge")}
     if path:
+        repair |= {update.unavailable_path: 0, update.surge_path: 1}
         yield workload.finding(
             path,
             f"Kubernetes ignores {path} in a {workload.kind}; it belongs at {right}, so rollouts "
             "go by the defaults",
+            repair=repair if update.surge_path else None,
         )
 
 

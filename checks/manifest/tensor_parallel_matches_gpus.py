@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.model.accelerators import Accelerators, Spread
+    from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
@@ -42,13 +43,13 @@ _CHIP_PROCESSES = 2  # some TPU chips hold two processes each
 
 @check("DP302", severity=Severity.ERROR)
 def parallelism_matches_gpus(
-    workload: Workload, engine: Engine, accelerators: Accelerators
+    workload: Workload, engine: Engine, container: Container, accelerators: Accelerators
 ) -> Iterator[Finding]:
     """Yield a product of parallel sizes that is not the number of GPUs."""
     given = accelerators.count
-    if given == 0 or not accelerators.needed:
+    if given == 0 or accelerators.cpu:
         return
-    spread = spread_of(engine)
+    spread = spread_of(engine, container)
     taken = spread.in_pod
     if taken is not None and taken == given == 1:
         return

@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import shape
 from drainproof.model.secrets import is_written_out, names_a_secret
 
 if TYPE_CHECKING:
@@ -68,10 +69,8 @@ def token_comes_from_secret(
 
 
 def _variables(workload: Workload, container: Container) -> Iterator[Finding]:
-    if not container.env_names:
-        return
-    for index, item in enumerate(container.raw["env"]):
-        name = item["name"]
+    for index, item in enumerate(shape.mappings(container.raw, "env", container.path)):
+        name = shape.text(item, "name", f"{container.path}.env[{index}]")
         if not names_a_secret(name):
             continue
         path = f"{container.path}.env[{index}]"

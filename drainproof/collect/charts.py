@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drainproof.collect import tools, yaml_text
+from drainproof.collect import yaml_text
 from drainproof.errors import UserError
 from drainproof.model.snapshot import Problem
 
@@ -79,6 +79,8 @@ class Chart:
 
     def render(self, values: Sequence[str], sets: Sequence[str]) -> str | Problem:
         """Return the manifests that helm makes of it, or what is wrong."""
+        from drainproof.collect import tools  # noqa: PLC0415 - slow to load, and only for charts
+
         helm = tools.which("helm")
         if helm is None:
             return Problem(

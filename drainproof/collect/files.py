@@ -15,7 +15,7 @@ import orjson
 from drainproof.collect import charts, folders, yaml_text
 from drainproof.collect.charts import Chart
 from drainproof.collect.kustomizations import Kustomization
-from drainproof.collect.pieces import NotText, Piece, TooLarge, pieces
+from drainproof.collect.pieces import NotTextError, Piece, TooLargeError, pieces
 from drainproof.errors import UserError
 from drainproof.model.finding import Origin
 from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of
@@ -177,10 +177,10 @@ class _Reader:
             for piece in chain((first,), found):
                 self._keep_text(file, piece.text)
                 self._read_yaml(file, piece)
-        except NotText as error:
+        except NotTextError as error:
             said = f"not text: {error.message}"
             self.problems.append(Problem(said, file=file, line=error.line))
-        except TooLarge:
+        except TooLargeError:
             said = f"larger than {MAX_BYTES // 2**20} MiB; split it"
             self.problems.append(Problem(said, file=file))
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drainproof.collect import tools, yaml_text
+from drainproof.collect import yaml_text
 from drainproof.model.snapshot import Problem, items_of
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Kustomization:
         """Return the manifests that kustomize makes of it, or what is wrong."""
         if self._problem is not None:
             return self._problem
+        from drainproof.collect import tools  # noqa: PLC0415 - slow to load, and only for these
+
         tool = tools.which("kubectl", "kustomize")
         if tool is None:
             return Problem(

@@ -1,18 +1,20 @@
-"""Reads a live cluster into a Snapshot: list calls only, page by page, nothing changed.
+"""Reads a live cluster into a Snapshot: GET requests only, page by page, nothing changed.
 
-What it needs is ``list`` on :data:`RESOURCES`, and no more. Secrets are never asked for.
+What it needs is in ``read-only-rbac.yaml`` beside this file. Secrets are never asked for.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from drainproof.collect.api import FORBIDDEN, GONE, NOT_FOUND, OK, Api, refused
+from drainproof.collect.kept import kept
+from drainproof.collect.resources import CONFIG_MAP, RESOURCES, Resource
 from drainproof.errors import UserError
-from drainproof.model.snapshot import Item, Snapshot
+from drainproof.model.snapshot import Item, Problem, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,180 +22,280 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
     from drainproof.model.shape import Raw
+    from drainproof.model.workload import Workload
 
 PAGE = 250
 """Objects a list call may return; a page of large Deployments stays under about 3 MB."""
-_CONNECT_S = 5.0
-_READ_S = 30.0
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _GONE = 401, 403, 404, 410
+_AGGREGATED = (
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,"
+    "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,"
+    "application/json"
+)
+"""All groups with all their resources in one answer: Kubernetes 1.27 and later."""
 _RESTARTS = 3
 """How often a listing may begin again because it took so long that its pages expired."""
+_LAST = {"ReplicaSet": 1, "Pod": 2}
+"""Kinds that are listed after all others: how much of them is kept depends on their owners."""
+_RUNNING = "status.phase!=Succeeded,status.phase!=Failed"
+_CONFIG_SOURCES = ("configMap", "configMapRef", "configMapKeyRef")
+_INGRESS_NGINX = "app.kubernetes.io/name=ingress-nginx"
 
 
-class Resource(NamedTuple):
-    """A kind of object that is listed."""
+class Served(NamedTuple):
+    """A resource that a cluster has."""
 
-    group: str
+    resource: Resource
     version: str
-    plural: str
-    kind: str
-    optional: bool = False
-    """Whether its kind may be missing from a cluster (it comes with an operator)."""
+    namespaced: bool
 
     @property
     def api_version(self) -> str:
         """As manifests write it: ``apps/v1``."""
-        return f"{self.group}/{self.version}" if self.group else self.version
+        group = self.resource.group
+        return f"{group}/{self.version}" if group else self.version
 
-    def path(self, namespace: str | None) -> str:
-        """Return the path of its list call."""
-        root = f"/apis/{self.group}" if self.group else "/api"
-        within = f"/namespaces/{namespace}" if namespace else ""
-        return f"{root}/{self.version}{within}/{self.plural}"
-
-
-RESOURCES = (
-    Resource("apps", "v1", "deployments", "Deployment"),
-    Resource("apps", "v1", "statefulsets", "StatefulSet"),
-    Resource("apps", "v1", "daemonsets", "DaemonSet"),
-    Resource("apps", "v1", "replicasets", "ReplicaSet"),
-    Resource("batch", "v1", "jobs", "Job"),
-    Resource("", "v1", "pods", "Pod"),
-    Resource("", "v1", "services", "Service"),
-    Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
-    Resource("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject", optional=True),
-)
+    def path(self, namespace: str | None, name: str = "") -> str:
+        """Return the path of its list call, or of one object."""
+        root = f"/apis/{self.resource.group}" if self.resource.group else "/api"
+        within = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
+        tail = f"/{name}" if name else ""
+        return f"{root}/{self.version}{within}/{self.resource.plural}{tail}"
 
 
 def read(
-    client: ApiClient, namespaces: Sequence[str] | None = None, *, source: str = "a live cluster"
+    client: ApiClient,
+    namespaces: Sequence[str] | None = None,
+    *,
+    source: str = "a live cluster",
+    prometheus: str = "",
 ) -> Snapshot:
     """List what the audit looks at.
+
+    A resource that may not be listed becomes a problem of the Snapshot that names verb and
+    resource; the rest is read.
 
     Args:
         client: The cluster, as ``connect`` returns it.
         namespaces: Only these; None is all of them.
         source: The cluster, in words.
+        prometheus: Where Prometheus is, as :func:`drainproof.collect.prometheus.find` takes it;
+            empty is nowhere.
 
     Raises:
-        UserError: A namespace does not exist, a list call is forbidden (the verb and the resource
-            are named), or the API server can't be reached.
+        UserError: A namespace does not exist, or the API server can't be reached or does not accept
+            the credentials, or ``prometheus`` names nothing that there is.
     """
-    for namespace in namespaces or ():
-        _exists(client, namespace)
-    items = [
-        Item(obj)
-        for resource in RESOURCES
-        for namespace in (namespaces or (None,))
-        for obj in _list(client, resource, namespace)
-    ]
-    where = f"namespace {', '.join(namespaces)}" if namespaces else "all namespaces"
-    return Snapshot(items, partial=False, taken_at=time.time(), source=f"{source}, {where}")
-
-
-def _exists(client: ApiClient, namespace: str) -> None:
-    status, body = _get(client, f"/api/v1/namespaces/{namespace}", {})
-    if status == _NOT_FOUND:
-        raise UserError(f"there is no namespace {namespace!r} in this cluster")
-    if status not in {200, _FORBIDDEN}:  # who may not get namespaces may still list what is in them
-        raise _refused(status, body, "get", "namespaces", namespace)
-
-
-def _list(client: ApiClient, resource: Resource, namespace: str | None) -> Iterator[Raw]:
-    for _ in range(_RESTARTS):
-        try:
-            found = list(_pages(client, resource, namespace))
-        except _Expired:
-            continue
-        yield from found
-        return
-    raise UserError(f"listing {resource.plural} takes so long that the API server drops its pages")
+    return _Reading(Api(client), tuple(namespaces or ())).snapshot(source, prometheus)
 
 
 class _Expired(Exception):  # noqa: N818 - a way out, not an error
     """The continue token is too old."""
 
 
-def _pages(client: ApiClient, resource: Resource, namespace: str | None) -> Iterator[Raw]:
-    token = ""
-    while True:
-        query = {"limit": str(PAGE), **({"continue": token} if token else {})}
-        status, body = _get(client, resource.path(namespace), query)
-        if status == _NOT_FOUND and resource.optional:
-            return
-        if status == _GONE:
-            raise _Expired
-        if status != 200:  # noqa: PLR2004 - HTTP's own number
-            raise _refused(status, body, "list", _named(resource), namespace)
-        answer = orjson.loads(body)
-        for obj in answer.get("items") or ():
-            if _owned(obj):
+class _Reading:
+    """One reading of a cluster."""
+
+    def __init__(self, api: Api, namespaces: tuple[str, ...]) -> None:
+        self.api = api
+        self.namespaces = namespaces
+        self.items: list[Item] = []
+        self.problems: list[Problem] = []
+        self.unseen: dict[str, str] = {}
+        self.listed: set[str] = set()
+        """Kinds of which everything in the namespaces is read."""
+
+    def snapshot(self, source: str, prometheus: str) -> Snapshot:
+        """Read everything."""
+        for namespace in self.namespaces:
+            self._exists(namespace)
+        served = _served(self.api)
+        for one in sorted(served, key=lambda one: _LAST.get(one.resource.kind, 0)):
+            self._list(one)
+        where = f"namespace{'s' * (len(self.namespaces) > 1)} {', '.join(self.namespaces)}"
+        first = Snapshot(self.items, partial=False)
+        self._config_maps(first.workloads)
+        metrics = None
+        if prometheus:
+            from drainproof.collect import prometheus as prom  # noqa: PLC0415 - only if asked for
+
+            try:
+                metrics = prom.read(prom.find(prometheus, self.api), first)
+            except prom.NoAnswerError as error:
+                self.problems.append(Problem(error.message, hint=error.hint))
+        return Snapshot(
+            self.items,
+            partial=False,
+            problems=self.problems,
+            taken_at=time.time(),
+            source=f"{source}, {where if self.namespaces else 'all namespaces'}",
+            metrics=metrics,
+            unseen=self.unseen,
+            calls=dict(self.api.calls),
+        )
+
+    def _exists(self, namespace: str) -> None:
+        path = f"/api/v1/namespaces/{namespace}"
+        status, body = self.api.get("get namespaces", path)
+        if status == NOT_FOUND:
+            raise UserError(f"there is no namespace {namespace!r} in this cluster")
+        if status not in {OK, FORBIDDEN}:  # who may not get it may still list what is in it
+            raise refused(status, body, "get", "namespaces", namespace)
+
+    def _list(self, served: Served) -> None:
+        """List a resource in every namespace that is asked for; note it if it is refused."""
+        kind = served.resource.kind
+        spaces: tuple[str | None, ...] = self.namespaces if served.namespaced else ()
+        whole = True
+        for namespace in spaces or (None,):
+            found = self._restarted(served, namespace)
+            if isinstance(found, UserError):
+                whole = False
+                self.unseen[kind] = served.resource.name
+                if served.namespaced or not self.namespaces:
+                    self.problems.append(Problem(found.message, hint=found.hint))
+            else:
+                self.items += found
+        if whole:
+            self.listed.add(kind)
+
+    def _restarted(self, served: Served, namespace: str | None) -> list[Item] | UserError:
+        for _ in range(_RESTARTS):
+            try:
+                return [Item(obj) for obj in self._pages(served, namespace)]
+            except _Expired:
                 continue
-            metadata = obj["metadata"]
-            metadata.pop("managedFields", None)
-            annotations = metadata.get("annotations") or {}
-            annotations.pop("kubectl.kubernetes.io/last-applied-configuration", None)
-            obj.pop("status", None)
-            yield {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
-        token = answer.get("metadata", {}).get("continue") or ""
-        if not token:
-            return
-
-
-def _owned(obj: Raw) -> bool:
-    """Tell whether a controller owns it; dropped at once, since most pods and ReplicaSets are."""
-    owners = obj["metadata"].get("ownerReferences") or ()
-    return any(owner.get("controller") for owner in owners)
-
-
-def _named(resource: Resource) -> str:
-    return resource.plural + (f".{resource.group}" if resource.group else "")
-
-
-def _get(client: ApiClient, path: str, query: dict[str, str]) -> tuple[int, bytes]:
-    from urllib3 import Timeout  # noqa: PLC0415 - comes with the client
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - same
-
-    config: Any = client.configuration
-    headers = {"Accept": "application/json", "User-Agent": "drainproof"}
-    for setting in config.auth_settings().values():
-        headers[setting["key"]] = setting["value"]
-    try:
-        answer = client.rest_client.pool_manager.request(
-            "GET",
-            f"{config.host}{path}" + (f"?{urlencode(query)}" if query else ""),
-            headers=headers,
-            timeout=Timeout(connect=_CONNECT_S, read=_READ_S),
-            retries=False,
-            redirect=False,
-        )
-    except (HTTPError, OSError) as error:
-        raise UserError(
-            f"the API server at {config.host} cannot be reached: "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from None
-    return int(answer.status), bytes(answer.data)
-
-
-def _refused(
-    status: int, body: bytes, verb: str, resource: str, namespace: str | None
-) -> UserError:
-    where = f"in namespace {namespace}" if namespace else "in all namespaces"
-    if status == _FORBIDDEN:
-        scope = f"-n {namespace}" if namespace else "-A"
+            except UserError as error:
+                if not isinstance(error, _RefusedError):
+                    raise
+                return error
         return UserError(
-            f"forbidden: no permission to {verb} {resource} {where}",
-            hint=f"Check with: kubectl auth can-i {verb} {resource} {scope}",
+            f"listing {served.resource.name} takes so long that the API server drops its pages"
         )
-    if status == _UNAUTHORIZED:
-        return UserError("the API server does not accept the context's credentials (401)")
-    return UserError(f"cannot {verb} {resource} {where}: HTTP {status}: {_words(body)}")
+
+    def _pages(
+        self, served: Served, namespace: str | None, label_selector: str = ""
+    ) -> Iterator[Raw]:
+        query = {"limit": str(PAGE)}
+        if served.resource.kind == "Pod":
+            query["fieldSelector"] = _RUNNING
+        if label_selector:
+            query["labelSelector"] = label_selector
+        name, path = served.resource.name, served.path(namespace)
+        while True:
+            status, body = self.api.get(f"list {name}", path, query)
+            if status == NOT_FOUND:
+                return  # its operator went away meanwhile
+            if status == GONE:
+                raise _Expired
+            if status != OK:
+                error = refused(status, body, "list", name, namespace)
+                raise _RefusedError(error.message, hint=error.hint)
+            answer = orjson.loads(body)
+            del body
+            for obj in answer.pop("items", None) or ():
+                typed = {"apiVersion": served.api_version, "kind": served.resource.kind, **obj}
+                short = kept(typed, self.listed)
+                if short is not None:
+                    yield short
+            token = answer.get("metadata", {}).get("continue") or ""
+            if not token:
+                return
+            query["continue"] = token
+
+    def _config_maps(self, workloads: Sequence[Workload]) -> None:
+        """Get the ConfigMaps that LLM workloads name, and ingress-nginx's own where it matters."""
+        served = Served(CONFIG_MAP, "v1", namespaced=True)
+        named = dict.fromkeys(
+            (workload.namespace, name)
+            for workload in workloads
+            for name in _named_config_maps(workload.pod_spec)
+        )
+        for namespace, name in named:
+            status, body = self.api.get("get configmaps", served.path(namespace, name))
+            if status == OK:
+                obj = {**orjson.loads(body), "apiVersion": "v1", "kind": "ConfigMap"}
+                obj.pop("binaryData", None)
+                short = kept(obj, self.listed)
+                self.items += [] if short is None else [Item(short)]
+            elif status != NOT_FOUND:
+                self.unseen["ConfigMap"] = CONFIG_MAP.name
+                error = refused(status, body, "get", "configmaps", namespace)
+                self.problems.append(Problem(error.message, hint=error.hint))
+                return
+        if not self.namespaces and any(item.object["kind"] == "Ingress" for item in self.items):
+            try:
+                for obj in self._pages(served, None, _INGRESS_NGINX):
+                    self.items.append(Item(obj))
+            except _RefusedError:
+                self.unseen["ConfigMap"] = CONFIG_MAP.name
 
 
-def _words(body: bytes) -> str:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        said = {}
-    message = said.get("message") if isinstance(said, dict) else None
-    return " ".join(str(message or body[:200].decode(errors="replace")).split())
+class _RefusedError(UserError):
+    """A list call was answered by something other than a list."""
+
+
+def _served(api: Api) -> list[Served]:
+    """Ask which of :data:`RESOURCES` the cluster has, and in which version."""
+    status, body = api.get("get /apis", "/apis", accept=_AGGREGATED)
+    if status != OK:
+        error = refused(status, body, "get", "/apis", None)
+        raise UserError(
+            error.message.replace(" in all namespaces", ""),
+            hint="Bind the ClusterRole system:discovery, which Kubernetes gives everybody.",
+        )
+    answer = orjson.loads(body)
+    if answer.get("kind") == "APIGroupList":
+        there = dict(_one_by_one(api, answer))
+    else:
+        there = dict(_together(answer))
+    found = []
+    for resource in dict.fromkeys(RESOURCES):
+        if not resource.group:
+            found.append(Served(resource, "v1", namespaced=resource.kind != "Node"))
+        elif (resource.group, resource.plural) in there:
+            found.append(Served(resource, *there[resource.group, resource.plural]))
+    return found
+
+
+_There = tuple[tuple[str, str], tuple[str, bool]]
+"""Group and plural; version, and whether it has namespaces."""
+
+
+def _together(answer: Raw) -> Iterator[_There]:
+    for group in answer.get("items") or ():
+        name = group["metadata"]["name"]
+        for version in reversed(group.get("versions") or ()):  # the preferred one comes first
+            for resource in version.get("resources") or ():
+                namespaced = resource.get("scope") == "Namespaced"
+                yield (name, resource["resource"]), (version["version"], namespaced)
+
+
+def _one_by_one(api: Api, answer: Raw) -> Iterator[_There]:
+    """Ask for each group that matters, where the server is older than 1.27."""
+    wanted = {resource.group for resource in RESOURCES}
+    for group in answer.get("groups") or ():
+        if group["name"] not in wanted:
+            continue
+        for version in reversed(group.get("versions") or ()):
+            path = f"/apis/{version['groupVersion']}"
+            status, body = api.get("get /apis/*", path)
+            for resource in orjson.loads(body).get("resources") or () if status == OK else ():
+                yield (
+                    (group["name"], resource["name"]),
+                    (version["version"], resource.get("namespaced") is True),
+                )
+
+
+def _named_config_maps(part: object) -> Iterator[str]:
+    """Yield the names of the ConfigMaps that a pod's spec names, wherever that is."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            if key in _CONFIG_SOURCES and isinstance(value, dict):
+                name = value.get("name")
+                if isinstance(name, str) and name:
+                    yield name
+            elif isinstance(value, (dict, list)):
+                yield from _named_config_maps(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _named_config_maps(value)

@@ -28,7 +28,7 @@ class Piece:
     """Its first line, from 1."""
 
 
-class NotText(ValueError):
+class NotTextError(ValueError):
     """A file holds what is no text.
 
     Args:
@@ -42,7 +42,7 @@ class NotText(ValueError):
         self.message = message
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """A file is larger than it may be."""
 
 
@@ -54,8 +54,8 @@ def pieces(stream: BinaryIO, limit: int) -> Iterator[Piece]:
         limit: The largest file that is read, in bytes.
 
     Raises:
-        NotText: It holds control characters, or is not UTF-8.
-        TooLarge: It holds more bytes than ``limit``.
+        NotTextError: It holds control characters, or is not UTF-8.
+        TooLargeError: It holds more bytes than ``limit``.
     """
     held = bytearray()
     start, line, left = 0, 1, limit
@@ -63,11 +63,11 @@ def pieces(stream: BinaryIO, limit: int) -> Iterator[Piece]:
         block = stream.read(SIZE)
         left -= len(block)
         if left < 0:
-            raise TooLarge
+            raise TooLargeError
         stray = block.translate(None, _TEXT)
         if stray:
             at = line + held.count(b"\n") + block.count(b"\n", 0, block.index(stray[:1]))
-            raise NotText(at, f"it holds the byte 0x{stray[0]:02x}")
+            raise NotTextError(at, f"it holds the byte 0x{stray[0]:02x}")
         if left == limit - len(block):
             block = block.removeprefix(_BOM)
         seen = len(held)
@@ -102,4 +102,4 @@ def _decode(data: bytearray, line: int) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         at = line + data.count(b"\n", 0, error.start)
-        raise NotText(at, "it is not UTF-8") from None
+        raise NotTextError(at, "it is not UTF-8") from None

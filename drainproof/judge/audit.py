@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
-from drainproof.model import accelerators, disruption, language_model, placement, scaler, volumes
+from drainproof.model import accelerators, disruption, language_model, placement, running, scaler, volumes
 from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
@@ -32,10 +32,13 @@ JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
     "accelerators": accelerators.of,
     "placement": placement.of,
     "model": lambda _, workload: language_model.of(workload),
+    "pods": running.pods_of,
+    "metrics": lambda snapshot, _: snapshot.metrics,
     "config_maps": volumes.config_maps_for,
 }
 """What else a check can ask for, by the name of its argument: each is found when it is first asked
 for, once a subject. A subject always has an engine."""
+NO_PROMETHEUS = "Prometheus was not asked, so this can't be told: --prometheus says where it is"
 ARGUMENTS = GIVEN | JOINS.keys()
 """What a check can ask for by the names of its arguments."""
 
@@ -72,6 +75,8 @@ class AuditResult:
     """Findings of the baseline that are no more."""
     misread: tuple[Problem, ...] = ()
     """Waivers in annotations that can't be read."""
+    not_run: tuple[Check, ...] = ()
+    """Checks that need a Prometheus, where none was named."""
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -159,7 +164,11 @@ def judge(check: Check, offered: Offered) -> Outcome:
     """
     workload: Workload = offered["workload"]
     try:
-        yielded = list(check.rule(*[offered[name] for name in check.arguments]))
+        missing = _missing(check, offered) if check.kind == "live" else ""
+        if missing:
+            yielded = [workload.inconclusive("", missing)]
+        else:
+            yielded = list(check.rule(*[offered[name] for name in check.arguments]))
     except ShapeError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
@@ -174,6 +183,15 @@ def judge(check: Check, offered: Offered) -> Outcome:
     )
     assumptions = tuple(item for item in yielded if item.verdict is Verdict.PASS)
     return Outcome(check, workload, verdict_of(findings), findings, assumptions)
+
+
+def _missing(check: Check, offered: Offered) -> str:
+    """Return what keeps a live check from being decided; empty if nothing does."""
+    if "pods" in check.arguments and not offered["pods"]:
+        return running.why_none(offered["snapshot"], offered["workload"])
+    if "metrics" in check.arguments and offered["metrics"] is None:
+        return NO_PROMETHEUS
+    return ""
 
 
 def verdict_of(findings: Sequence[Finding]) -> Verdict:

@@ -104,6 +104,18 @@ class Profile:
     """What a repair sets: Knative's most, and twice what llm-d's HTTPRoutes have."""
     needs_monitor: bool = True
     """Whether something must scrape a workload that no autoscaler's query needs."""
+    metric_age_max_s: int = 120
+    """Two scrapes, at Prometheus' own default of one a minute."""
+    ttft_p95_max_s: float = 0.5
+    """Module 1.5, "LLM Inference": a prefill takes 100 to 500 ms."""
+    tpot_p95_max_s: float = 0.05
+    """Module 1.5, same place: 20 to 50 ms per token."""
+    latency_requests_min: int = 100
+    """With fewer, the 99th percentile is one unlucky request."""
+    startup_used_max: float = 0.8
+    """Share of a probe's budget that a load may take: the next one may be slower."""
+    restart_recent_s: int = 86_400
+    """A day: what happened before is as likely mended."""
 
 
 _PRODUCTION = Profile(name="production")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from drainproof.model import shape
+from drainproof.model import arguments, shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.quantity import GIB, quantity
 
@@ -87,8 +87,10 @@ class Accelerators:
     """What the engine's container is given, by resource; amounts of memory or cores left out."""
     claims: tuple[str, ...]
     """Resource claims (DRA) that the engine's container uses, by their name in the pod."""
-    claimed: int | None
-    """Devices that these claims give it; None if that can't be told."""
+    count: int | None
+    """Devices that the engine's container gets, claimed ones too; None if that can't be told."""
+    fractions: tuple[str, ...]
+    """Field paths of limits that are no whole numbers."""
     elsewhere: tuple[str, ...]
     """Other containers of the pod that ask for accelerators, by name."""
     portioned: bool
@@ -99,21 +101,13 @@ class Accelerators:
     """How it reaches GPUs that the scheduler doesn't count, in words; empty if it doesn't."""
 
     @property
-    def count(self) -> int | None:
-        """Devices that the engine's container gets; None if that can't be told."""
-        if self.claimed is None:
-            return None
-        return sum(device.count for device in self.devices) + self.claimed
-
-    @property
-    def needed(self) -> bool:
-        """Whether the engine needs any: it runs on no CPU."""
-        return not self.cpu
-
-    @property
     def written(self) -> str:
         """What it is given, as people write it: ``2 x nvidia.com/gpu``."""
         return " and ".join(f"{device.count} x {device.resource}" for device in self.devices)
+
+
+NONE = Accelerators((), (), 0, (), (), portioned=False, cpu="", uncounted="")
+"""What a pod without any is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +156,39 @@ class Spread:
     """The product, as people write it: ``tensor parallelism 2 x pipeline parallelism 2``."""
 
 
+_SPREADING = frozenset(
+    {
+        "--pipeline-parallel-size",
+        "-pp",
+        "--pp-size",
+        "--pp",
+        "--data-parallel-size",
+        "-dp",
+        "--dp-size",
+        "--dp",
+        "--data-parallel-size-local",
+        "-dpl",
+        "--prefill-context-parallel-size",
+        "-pcp",
+        "--cp-size",
+        "--nnodes",
+        "--distributed-executor-backend",
+        "--data-parallel-backend",
+        "-dpb",
+        "--tensor-parallel-size",
+        "-tp",
+        "--tp-size",
+        "--tp",
+        "--num-shard",
+    }
+)
+"""Flags that spread an engine over several accelerators."""
+_ONE_RANK = frozenset({"--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"})
+"""Flags with which a pod holds one rank of a data-parallel group."""
+_UNTOLD = Spread(None, across=False, written="")
+_ONE = Spread(1, across=False, written="tensor parallelism 1")
+
+
 @lru_cache(maxsize=512)
 def kind_of_device(resource: str) -> DeviceKind | None:
     """Return what an extended resource stands for; None if it is no accelerator."""
@@ -191,16 +218,19 @@ def devices_of(container: Container, field: str = "limits") -> tuple[Device, ...
     Raises:
         ShapeError: A count is no quantity.
     """
-    resources = container.raw.get("resources")
-    if not resources:
+    if not container.raw.get("resources"):
         return ()
-    path = f"{container.path}.resources"
-    wanted = shape.mapping(shape.mapping(container.raw, "resources", container.path), field, path)
+    resources = shape.mapping(container.raw, "resources", container.path)
+    path = f"{container.path}.resources.{field}"
+    return _devices(path, shape.mapping(resources, field, f"{container.path}.resources"))
+
+
+def _devices(path: str, wanted: Raw) -> tuple[Device, ...]:
     found = []
     for resource, count in wanted.items():
         kind = kind_of_device(resource) if "/" in resource else None
         if kind is not None and count is not None:
-            where = shape.join(f"{path}.{field}", resource)
+            where = shape.join(path, resource)
             found.append(Device(resource, where, int(quantity(count, where)), kind))
     return tuple(found)
 
@@ -213,52 +243,77 @@ def of(snapshot: Snapshot, workload: Workload) -> Accelerators:
     """
     container, engine = workload.container, workload.engine
     if container is None or engine is None:
-        return Accelerators((), (), 0, (), portioned=False, cpu="", uncounted="")
-    asked = tuple(device for device in devices_of(container) if device.count > 0)
-    devices = tuple(device for device in asked if not device.kind.amount)
-    claims, claimed = _claims(snapshot, workload, container)
-    given = bool(asked or claims)
-    others = () if len(workload.containers) == 1 else workload.containers
-    return Accelerators(
+        return NONE
+    resources = shape.mapping(container.raw, "resources", container.path)
+    limits = shape.mapping(resources, "limits", container.path)
+    try:
+        given = _given(container.path, tuple(limits.items()))
+    except TypeError:  # a value that is no quantity
+        given = _read(container.path, limits)
+    if "claims" in resources:
+        claims, claimed = _claims(snapshot, workload, container)
+        count = None if claimed is None or given.count is None else given.count + claimed
+        given = replace(given, claims=claims, count=count)
+    if len(workload.containers) > 1 or "initContainers" in workload.pod_spec:
+        given = replace(given, elsewhere=_elsewhere(workload, container))
+    if given.devices or given.claims or given.portioned:
+        return (
+            replace(given, cpu="--device cpu") if engine.flags.get("--device") == "cpu" else given
+        )
+    cpu = _cpu(container, engine)
+    return replace(given, cpu=cpu, uncounted="" if cpu else _uncounted(workload, container))
+
+
+@lru_cache(maxsize=4096)
+def _given(path: str, limits: tuple[tuple[str, object], ...]) -> Accelerators:
+    """Return what limits give; most workloads of a cluster have the same few."""
+    return _read(path, dict(limits))
+
+
+def _read(path: str, limits: Raw) -> Accelerators:
+    path = f"{path}.resources.limits"
+    asked = _devices(path, limits)
+    devices = tuple(device for device in asked if device.count > 0 and not device.kind.amount)
+    amounts = any(device.count > 0 and device.kind.amount for device in asked)
+    return replace(
+        NONE,
         devices=devices,
-        claims=claims,
-        claimed=claimed,
-        elsewhere=tuple(
-            other.name
-            for other in (*others, *workload.init_containers)
-            if other is not container and any(device.count > 0 for device in devices_of(other))
+        count=sum(device.count for device in devices),
+        fractions=tuple(
+            device.path
+            for device in asked
+            if type(limits[device.resource]) is not int
+            and quantity(limits[device.resource], device.path) != device.count
         ),
-        portioned=len(asked) > len(devices) or any(device.kind.shared for device in devices),
-        cpu="" if given and engine.flag("--device") != "cpu" else _cpu(container, engine),
-        uncounted="" if given else _uncounted(workload, container),
+        portioned=amounts or any(device.kind.shared for device in devices),
     )
 
 
-def spread_of(engine: Engine) -> Spread:
+def _elsewhere(workload: Workload, container: Container) -> tuple[str, ...]:
+    """Return the other containers of the pod that ask for accelerators."""
+    return tuple(
+        other.name
+        for other in (*workload.containers, *workload.init_containers)
+        if other is not container and any(device.count > 0 for device in devices_of(other))
+    )
+
+
+def spread_of(engine: Engine, container: Container) -> Spread:
     """Return over how many accelerators an engine's flags spread the model."""
     name = engine.name
-    if name in {"triton", "nim"} or engine.flag("--distributed-executor-backend") == (
-        "external_launcher"
-    ):
-        return Spread(None, across=False, written="")
+    if name in {"triton", "nim"}:
+        return _UNTOLD
+    if engine.tensor_parallel == 1 and _SPREADING.isdisjoint(engine.flags):
+        return _ONE
+    if engine.flag("--distributed-executor-backend") == "external_launcher":
+        return _UNTOLD
     tensor, pipeline, nodes = engine.tensor_parallel, engine.pipeline_parallel, engine.nodes
     context = _count(engine, "--prefill-context-parallel-size", "-pcp", "--cp-size")
-    data: int | None = engine.data_parallel
-    local = data
-    if name == "vllm":
-        external = ("--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe")
-        if engine.flag("--data-parallel-size-local", "-dpl"):
-            local = _count(engine, "--data-parallel-size-local", "-dpl")
-        elif any(flag in engine.flags for flag in external):
-            local = 1
-        if nodes > 1 and local != data:
-            local = None  # both ways of spreading at once
-    elif name == "sglang" and engine.flag_on("--enable-dp-attention"):
-        data = local = 1  # it divides the tensor-parallel group, and adds no GPU
-    elif name == "tgi" and engine.flag("--sharded") == "false":
+    local = _data_parallel(engine)
+    if name == "tgi" and arguments.setting(engine, container, "--sharded") == "false":
         tensor = 1
-    if not (tensor and pipeline and context and data and local and nodes):
-        return Spread(None, across=False, written="")
+    if not (tensor and pipeline and context and local and nodes):
+        return _UNTOLD
     in_pod = max(tensor * pipeline * context * local // nodes, 1)
     factors = (
         ("tensor parallelism", tensor),
@@ -273,6 +328,19 @@ def spread_of(engine: Engine) -> Spread:
         engine.flag("--data-parallel-backend", "-dpb"),
     }
     return Spread(in_pod, across=ray, written=said or "tensor parallelism 1")
+
+
+def _data_parallel(engine: Engine) -> int | None:
+    """Return how many copies of the model the pod holds; None if that can't be told."""
+    if engine.name == "sglang":
+        # data-parallel attention divides the tensor-parallel group, and adds no GPU
+        return 1 if engine.flag_on("--enable-dp-attention") else engine.data_parallel
+    if engine.flag("--data-parallel-size-local", "-dpl"):
+        local = _count(engine, "--data-parallel-size-local", "-dpl")
+    else:
+        local = 1 if not _ONE_RANK.isdisjoint(engine.flags) else engine.data_parallel
+    both = engine.nodes > 1 and local != engine.data_parallel
+    return None if both else local
 
 
 def _count(engine: Engine, *names: str) -> int | None:
@@ -405,9 +473,11 @@ def memory_of(accelerators: Accelerators, placement: Placement) -> tuple[float, 
 
     0 if nothing tells it, or if nodes of unknown products are selected too.
     """
-    kinds = {device.kind.memory for device in accelerators.devices}
-    if len(kinds) == 1 and (slice_memory := kinds.pop()):
-        return slice_memory, accelerators.devices[0].resource
+    first, *others = accelerators.devices
+    if first.kind.memory and not others:
+        return first.kind.memory, first.resource
+    if not (placement.selector or placement.terms):
+        return 0.0, ""
     largest, said = 0.0, ""
     for way in placement.demands():
         products = [

@@ -1,4 +1,4 @@
-"""Rewrites a container's arguments, for repairs: a flag is taken out, the rest stays as written."""
+"""Finds settings that are no flags, and takes flags out of arguments, for repairs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
+
+
+def setting(engine: Engine, container: Container, *names: str) -> str:
+    """Return the value of the first of several flags that is set; empty if none is.
+
+    TGI reads each flag from a variable too: ``--quantize`` from ``QUANTIZE``.
+    """
+    flags = engine.flags
+    for name in names:
+        if name in flags:
+            return flags[name]
+    if engine.name != "tgi":
+        return ""
+    env = container.env
+    variables = (name[2:].replace("-", "_").upper() for name in names)
+    return next((env[name] for name in variables if name in env), "")
 
 
 def without(container: Container, flag: str, *, takes_value: bool = False) -> dict[str, object]:

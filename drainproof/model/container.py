@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drainproof.model import prestop, shape, shell
@@ -162,8 +163,13 @@ def _accelerators(limits: Raw, path: str) -> dict[str, int]:
     return {
         name: int(quantity(count, shape.join(path, name)))
         for name, count in limits.items()
-        if "/" in name and any(part in name for part in _ACCELERATORS)
+        if "/" in name and _is_accelerator(name)
     }
+
+
+@lru_cache(maxsize=64)
+def _is_accelerator(name: str) -> bool:
+    return any(part in name for part in _ACCELERATORS)
 
 
 def _env(raw: Raw, path: str) -> tuple[dict[str, str], frozenset[str]]:

@@ -30,6 +30,23 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _MAX_FLAGS = 2  # of a signature: one alone may be anybody's
 _MAX_NESTED = 3  # shells in shells that are looked into
 
+_HINTS = re.compile(
+    "|".join(
+        sorted(
+            {
+                *(hint for facts in engines.ENGINES for hint in facts.hints),
+                *(
+                    flag.replace("-", "[-_]")
+                    for facts in engines.ENGINES
+                    for flag in facts.signature
+                ),
+                *(facts.image.pattern for facts in engines.ENGINES),
+            }
+        )
+    )
+)
+"""Found in whatever can show an engine."""
+
 # How sure it is that a container runs an engine: the surest of a pod's containers is the engine's.
 _STARTED = 5
 _NAMED_WITH_GPU = 4
@@ -129,9 +146,7 @@ class Engine:
         ``generation_tokens``, ``preemptions``. Histograms come without ``_bucket``.
         """
         return tuple(
-            name
-            for name in self.facts.meanings.get(meaning, ())
-            if self.exports(name) is not False
+            name for name in self.facts.meanings.get(meaning, ()) if self.exports(name) is not False
         )
 
     def exports(self, name: str) -> bool | None:
@@ -152,7 +167,40 @@ class Engine:
         return on if on is not None else (False if self.flags_known else None)
 
 
-def recognise(
+def likely(spec: Mapping[str, object], annotations: object) -> bool:
+    """Tell quickly whether a raw pod spec may run an engine; false is certain.
+
+    What has a wrong type may: only reading it in full says what is wrong.
+    """
+    if isinstance(annotations, dict) and ENGINE_ANNOTATION in annotations:
+        return True
+    containers = spec.get("containers")
+    return not isinstance(containers, list) or any(map(_shows_engine, containers))
+
+
+def _shows_engine(container: object) -> bool:
+    if not isinstance(container, dict):
+        return True
+    words = [container.get("image")]
+    for key in ("command", "args"):
+        more = container.get(key)
+        if isinstance(more, list):
+            words += more
+        elif more is not None:
+            return True
+    try:
+        text = "\n".join(words)  # type: ignore[arg-type]  # that they are strings is what is tried
+    except TypeError:
+        return True
+    return bool(_HINTS.search(text) or ("$" in text and _HINTS.search(str(container.get("env")))))
+
+
+def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | None:
+    """Return the engine that a container runs; None if it runs none that is known."""
+    return engine_of((container,), annotations)[0]
+
+
+def engine_of(
     found: Sequence[Container], annotations: Mapping[str, str]
 ) -> tuple[Engine | None, Container | None]:
     """Return the engine that a pod runs, and its container; None if it runs none that is known.
@@ -270,7 +318,9 @@ def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
         found = shell.commands(script, container.env)
         for command in found:
             line = " ".join(command.words)
-            if command.program != "echo" and any(one.is_started_by(line) for one in engines.ENGINES):
+            if command.program != "echo" and any(
+                one.is_started_by(line) for one in engines.ENGINES
+            ):
                 return command.words, True
         inner = (_script(command.words, container) for command in found)
         nested = next((text for text in inner if text is not None and text != script), None)
@@ -296,9 +346,9 @@ def _facts(
 ) -> tuple[EngineFacts | None, bool, int]:
     """Return which engine it is, whether its whole command line is in sight, and how sure it is."""
     line = " ".join(words)
-    for facts in engines.ENGINES:
-        if facts.is_started_by(line):
-            return facts, True, _STARTED
+    started = next((facts for facts in engines.ENGINES if facts.is_started_by(line)), None)
+    if started is not None:
+        return started, True, _STARTED
     folder, name = _repository(container.image)
     foreign = bool(engines.NOT_ENGINE_IMAGES.search(name))
     if named is not None and not foreign:
@@ -306,18 +356,18 @@ def _facts(
     only_flags = not words or words[0].startswith("-")  # for the image's own program
     if not only_flags and engines.NOT_ENGINES.search(line):
         return None, True, 0
-    if not foreign:
-        repository = folder + name
-        for facts in engines.ENGINES:
-            if facts.image.search(repository) and (not container.command or container.serves):
-                rank = _IMAGE_WITH_GPU if container.gpus else _IMAGE
-                return facts, not container.command, rank
-    flags = parse_flags(words)
-    if flags:
-        for facts in engines.ENGINES:
-            if len(facts.signature & flags.keys()) >= _MAX_FLAGS:
-                return facts, True, _FLAGS
-    return None, True, 0
+    if not foreign and (not container.command or container.serves):
+        facts = _by_image(folder + name)
+        if facts is not None:
+            return facts, not container.command, _IMAGE_WITH_GPU if container.gpus else _IMAGE
+    flags = parse_flags(words).keys()
+    by_flags = (facts for facts in engines.ENGINES if len(facts.signature & flags) >= _MAX_FLAGS)
+    return next(by_flags, None), True, _FLAGS
+
+
+@lru_cache(maxsize=1024)
+def _by_image(repository: str) -> EngineFacts | None:
+    return next((facts for facts in engines.ENGINES if facts.image.search(repository)), None)
 
 
 def _own(facts: EngineFacts, words: tuple[str, ...]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class FlagStatus:
     """What to do without a removed flag, as words; empty if there is nothing to say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EngineFacts:
     """One engine."""
 
@@ -191,9 +191,7 @@ class EngineFacts:
         """Tell whether any version exports a metric."""
         return self.metric(name) is not None
 
-    def exports(
-        self, name: str, version: Version | None, *, hidden: bool = False
-    ) -> bool | None:
+    def exports(self, name: str, version: Version | None, *, hidden: bool = False) -> bool | None:
         """Tell whether a version exports a metric; None if that can't be told.
 
         It can't be told of a name that no version has (another exporter may), nor of a version

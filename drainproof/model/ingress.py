@@ -141,16 +141,23 @@ def bounded(hop: Hop, classes: Mapping[str, str], defaults: Mapping[str, str]) -
     )
     controller = classes.get(name, "")
     found: list[Found] = []
-    for proxy in PROXIES:
-        its = [key for key in annotations if key.startswith(proxy.prefix)]
-        known = controller in proxy.controllers or (not controller and name in proxy.classes)
-        if (its and not controller) or known:
-            found += _of_proxy(proxy, hop.where, annotations, defaults.get(proxy.prefix, ""))
-            break
+    proxy = _proxy(name, controller, annotations)
+    if proxy is not None:
+        found += _of_proxy(proxy, hop.where, annotations, defaults.get(proxy.prefix, ""))
     if controller == _ALB[0] or (not controller and name == _ALB[1]):
         found.append(_alb(hop.where, annotations))
     path = "gce" if controller.startswith(_GCE_CONTROLLER) or name in _GCE_CLASSES else ""
     return Hop(hop.where, path, hop.backends, tuple(found))
+
+
+def _proxy(name: str, controller: str, annotations: Mapping[str, str]) -> Proxy | None:
+    """Return whose Ingress it is: by its class' controller, its annotations, its class' name."""
+    if controller:
+        return next((one for one in PROXIES if controller in one.controllers), None)
+    for one in PROXIES:
+        if any(key.startswith(one.prefix) for key in annotations):
+            return one
+    return next((one for one in PROXIES if name in one.classes), None)
 
 
 def _of_proxy(

@@ -75,13 +75,8 @@ class LanguageModel:
     """Whether its publisher names quantised weights so, and this one isn't."""
     context: int
     """Tokens of its longest context; 0 if that isn't known."""
-
-    @property
-    def weights(self) -> float:
-        """Bytes that its weights take at least; 0 if that can't be told, as of local folders."""
-        if self.quantised not in _BITS or not (self.quantised or self.surely_unquantised):
-            return 0.0
-        return self.parameters * _BITS[self.quantised] / 8
+    weights: float
+    """Bytes that its weights take at least; 0 if that can't be told, as of local folders."""
 
 
 def _is_smaller(name: str) -> bool:
@@ -89,7 +84,7 @@ def _is_smaller(name: str) -> bool:
     return any(word in lower for word in _SMALLER_THAN_NAMED)
 
 
-UNKNOWN = LanguageModel("", 0.0, "", surely_unquantised=False, context=0)
+UNKNOWN = LanguageModel("", 0.0, "", surely_unquantised=False, context=0, weights=0.0)
 """A model that the manifest doesn't name."""
 
 
@@ -103,15 +98,16 @@ def named(name: str) -> LanguageModel:
     publisher, slash, rest = lower.partition("/")
     on_hub = bool(slash and publisher and rest and "/" not in rest and publisher[0] not in "./~")
     quantised = next((how for how, found in _QUANTISED if found.search(own)), "")
+    parameters = _parameters(own)
+    says_so = on_hub and publisher in _SAYS_SO and not quantised and not _is_smaller(lower)
+    bits = _BITS.get(quantised, 0) if quantised or says_so else 0
     return LanguageModel(
         name=name,
-        parameters=_parameters(own),
+        parameters=parameters,
         quantised=quantised,
-        surely_unquantised=on_hub
-        and publisher in _SAYS_SO
-        and not quantised
-        and not _is_smaller(lower),
+        surely_unquantised=says_so,
         context=next((tokens for found, tokens in _CONTEXTS if found.search(lower)), 0),
+        weights=parameters * bits / 8,
     )
 
 

@@ -9,8 +9,10 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from drainproof.model.owners import key_of
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drainproof.model.shape import Raw
 
@@ -41,6 +43,28 @@ class Mounted:
 
     find: Callable[[str, str], Raw | None]
 
+    @classmethod
+    def of(cls, config_maps: Iterable[Raw]) -> Mounted | None:
+        """Return where these ConfigMaps are looked up; None if there are none.
+
+        One that names no namespace is found from any.
+        """
+        by_name: dict[str, list[Raw]] = {}
+        for obj in config_maps:
+            by_name.setdefault(key_of(obj)[2], []).append(obj)
+        if not by_name:
+            return None
+
+        def find(namespace: str, name: str) -> Raw | None:
+            near = (
+                obj
+                for obj in by_name.get(name, ())
+                if not namespace or key_of(obj)[1] in {"", namespace}
+            )
+            return next(near, None)
+
+        return cls(find)
+
     def by(self, namespace: str, pod_spec: Raw, container: Raw) -> Seen:
         """Return what a container of a pod sees. What has a wrong type is left out."""
         return Seen(
@@ -64,7 +88,8 @@ class Mounted:
 
     def _variables(self, namespace: str, container: Raw) -> Iterator[tuple[str, str]]:
         for item in _dicts(container.get("envFrom")):
-            prefix = item.get("prefix") if isinstance(item.get("prefix"), str) else ""
+            written: object = item.get("prefix")
+            prefix: str = written if isinstance(written, str) else ""
             name = _dict(item.get("configMapRef")).get("name")
             for key, text in self._data(namespace, name).items():
                 yield f"{prefix}{key}", text
@@ -75,9 +100,7 @@ class Mounted:
             if isinstance(name, str) and isinstance(key, str) and key in data:
                 yield name, data[key]
 
-    def _files(
-        self, namespace: str, pod_spec: Raw, container: Raw
-    ) -> Iterator[tuple[str, str]]:
+    def _files(self, namespace: str, pod_spec: Raw, container: Raw) -> Iterator[tuple[str, str]]:
         volumes = {item.get("name"): item for item in _dicts(pod_spec.get("volumes"))}
         for mount in _dicts(container.get("volumeMounts")):
             volume, at = volumes.get(mount.get("name")), mount.get("mountPath")

@@ -127,6 +127,21 @@ class Placement:
             yield (*self.selector, *term)
 
 
+_ASKING = frozenset(
+    {
+        "nodeSelector",
+        "affinity",
+        "tolerations",
+        "topologySpreadConstraints",
+        "nodeName",
+        "schedulerName",
+    }
+)
+"""Fields of a pod that ask something of nodes."""
+ANYWHERE = Placement((), (), (), spreads=False, pinned=False)
+"""What a pod that asks nothing of nodes asks."""
+
+
 def of(_: Snapshot, workload: Workload) -> Placement:
     """Return what a workload's pods ask of nodes.
 
@@ -134,6 +149,8 @@ def of(_: Snapshot, workload: Workload) -> Placement:
         ShapeError: A field holds another type than Kubernetes wants.
     """
     spec, path = workload.pod_spec, workload.pod_path
+    if _ASKING.isdisjoint(spec):
+        return ANYWHERE
     affinity = shape.mapping(spec, "affinity", path) if "affinity" in spec else {}
     selector = shape.string_map(spec, "nodeSelector", path) if "nodeSelector" in spec else {}
     tolerations = shape.mappings(spec, "tolerations", path) if "tolerations" in spec else ()

@@ -86,6 +86,12 @@ class Matcher:
             return None
         if self.op in {"=", "!="}:
             return (self.value == value) is (self.op == "=")
+        literal = _LITERAL.fullmatch(self.value)
+        if literal:  # by far the most usual, and nothing to compile
+            begins = value.startswith(literal[1]) if literal[2] else value == literal[1]
+            return (begins and len(value) >= len(literal[1]) + (literal[2] == ".+")) is (
+                self.op == "=~"
+            )
         pattern = _pattern(self.value)
         return None if pattern is None else bool(pattern.fullmatch(value)) is (self.op == "=~")
 
@@ -99,6 +105,7 @@ class Matcher:
         return f'{self.label}{self.op}"{self.value}"'
 
 
+_LITERAL = re.compile(r"([\w-]*)(\.\*|\.\+)?")
 _SIMPLE = re.compile(
     r"(?:[\w\-/:@ ]|\\[.\-]|\.[*+]?|\||\((?:\?:)?|\)(?![*+?{])|\[[^\]^\\]+\][*+]?)*"
 )
@@ -120,16 +127,23 @@ def _pattern(written: str) -> re.Pattern[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
-    """One vector selector of a query."""
+class Use:
+    """How a selector uses its metric."""
 
     metric: str
-    """The metric's name; empty if a filter on ``__name__`` leaves it open."""
-    matchers: tuple[Matcher, ...]
+    """Its name; empty if a filter on ``__name__`` leaves it open."""
     function: str
     """The function over its range, such as ``rate`` or ``max_over_time``; empty if it has none."""
     in_quantile: bool
     """Whether ``histogram_quantile`` is made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """One vector selector of a query."""
+
+    use: Use
+    matchers: tuple[Matcher, ...]
 
     def matcher(self, *labels: str) -> Matcher | None:
         """Return the filter on the first of some labels that has one."""
@@ -181,6 +195,8 @@ class Query:
     metrics: tuple[str, ...] = ()
     """Names of the metrics it reads, as far as it names them, even if it can't be parsed."""
     selectors: tuple[Selector, ...] = ()
+    uses: tuple[Use, ...] = ()
+    """How each selector uses its metric."""
     answer: Answer = field(default_factory=Answer)
     quantiles: tuple[float, ...] = ()
     """The quantiles that it asks for."""
@@ -192,7 +208,7 @@ class Query:
     @property
     def idle_is_nan(self) -> bool:
         """Whether its answer is not a number while nothing happens: 0 requests in 0 s."""
-        rates = any(item.function in RATES for item in self.selectors)
+        rates = any(item.function in RATES for item in self.uses)
         return rates and (bool(self.quantiles) or self.answer.of_ratio)
 
 
@@ -200,7 +216,7 @@ class Query:
 def parse(text: str) -> Query:
     """Return what a query says. One that can't be parsed says why."""
     line = " ".join(text.split())
-    if "__name__" in text or "#" in text:
+    if any(word in text for word in ("__name__", "#", "\\", _MARK)):
         shared = _parse(text)
         return replace(shared, text=line)
     # autoscalers' queries differ in the values of their filters alone: parse what they share
@@ -213,10 +229,8 @@ def parse(text: str) -> Query:
     shared = _parse(_VALUE.sub(number, text))
     selectors = tuple(
         Selector(
-            item.metric,
+            item.use,
             tuple(Matcher(one.label, one.op, _value(one.value, values)) for one in item.matchers),
-            item.function,
-            item.in_quantile,
         )
         for item in shared.selectors
     )
@@ -226,6 +240,7 @@ def parse(text: str) -> Query:
         shared.placeholder,
         shared.metrics,
         selectors,
+        shared.uses,
         shared.answer,
         shared.quantiles,
         shared.without_le,
@@ -257,6 +272,7 @@ def _parse(text: str) -> Query:
         text,
         metrics=tuple(names),
         selectors=tuple(reader.selectors),
+        uses=tuple(item.use for item in reader.selectors),
         answer=answer,
         quantiles=tuple(reader.quantiles),
         without_le=reader.without_le,
@@ -265,8 +281,8 @@ def _parse(text: str) -> Query:
 
 
 def _named(selector: Selector) -> tuple[str, ...]:
-    if selector.metric:
-        return (selector.metric,)
+    if selector.use.metric:
+        return (selector.use.metric,)
     open_name = selector.matcher("__name__")
     if open_name is None or open_name.op != "=~":
         return ()
@@ -331,7 +347,7 @@ class _Reader:
         metric = node.name or next(
             (m.value for m in matchers if m.label == "__name__" and m.op == "="), ""
         )
-        self.selectors.append(Selector(metric, matchers, function, in_quantile))
+        self.selectors.append(Selector(Use(metric, function, in_quantile), matchers))
         suffix = _SUFFIX.search(metric)
         return Answer(
             labels=frozenset({EVERY_LABEL}),

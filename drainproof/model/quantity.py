@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from drainproof.model.shape import ShapeError
@@ -20,7 +21,7 @@ def quantity(value: object, path: str) -> float:
     Raises:
         ShapeError: It is no quantity, such as ``8Gib``.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if found is None:

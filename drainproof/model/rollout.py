@@ -97,9 +97,7 @@ def _inference_service(obj: Raw) -> RollingUpdate | None:
     if mode in {"Serverless", "Knative"}:
         return _full("spec.predictor")
     if mode in {"RawDeployment", "Standard"} or "deploymentStrategy" in predictor:
-        return _rolling(
-            obj, "spec.predictor", "deploymentStrategy", ("25%", "25%"), checked=False
-        )
+        return _rolling(obj, "spec.predictor", "deploymentStrategy", ("25%", "25%"), checked=False)
     return None
 
 
@@ -143,7 +141,7 @@ READERS: dict[str, Callable[[Raw], RollingUpdate | None]] = {
 """By :attr:`drainproof.model.kinds.Kind.rolls`."""
 
 
-def _rolling(
+def _rolling(  # noqa: PLR0913 - where a kind keeps it, and what it fills in
     obj: Raw,
     parent: str,
     key: str,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from drainproof.model import shape
+from drainproof.model.conditions import conditions_of, moment
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.owners import above, controllers, key_of
 from drainproof.model.quantity import quantity
@@ -118,43 +118,19 @@ class Pod(Located):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One of an object's ``status.conditions``."""
-
-    path: str
-    status: str
-    """``True``, ``False`` or ``Unknown``."""
-    reason: str
-    message: str
-    since: float | None
-    """When the status last changed, in seconds since the Unix epoch."""
-
-
-def conditions_of(obj: Raw) -> dict[str, Condition]:
-    """Return an object's conditions by their type.
-
-    Raises:
-        ShapeError: A field holds another type than Kubernetes wants.
-    """
-    status = shape.mapping(obj, "status", "")
-    found = {}
-    for index, item in enumerate(shape.mappings(status, "conditions", "status")):
-        path = f"status.conditions[{index}]"
-        found[shape.text(item, "type", path)] = Condition(
-            path=path,
-            status=shape.text(item, "status", path),
-            reason=shape.text(item, "reason", path),
-            message=" ".join(shape.text(item, "message", path).split()),
-            since=_time(item, "lastTransitionTime", path),
-        )
-    return found
-
-
 def pods_of(snapshot: Snapshot, workload: Workload) -> tuple[Pod, ...]:
     """Return the pods of a workload that have not ended; none if the Snapshot is of files."""
     found = snapshot.join(_index).get(key_of(workload.object), ())
     return tuple(pod for pod in found if not pod.ended and _plays(pod, workload))
+
+
+def why_none(snapshot: Snapshot, workload: Workload) -> str:
+    """Return why a workload without pods can't be judged by them, in words."""
+    if "Pod" in snapshot.unseen:
+        return "its pods could not be listed"
+    if workload.replicas == 0:
+        return "it has 0 replicas now, so nothing can be seen of its pods"
+    return "it has no pods now"
 
 
 def every_pod(snapshot: Snapshot) -> tuple[Pod, ...]:
@@ -209,12 +185,12 @@ def _state(item: Raw, path: str) -> ContainerState:
         path=path,
         ready=item.get("ready") is True,
         restarts=shape.integer(item, "restartCount", path, 0),
-        running_since=_time(running, "startedAt", f"{path}.state.running"),
+        running_since=moment(running, "startedAt", f"{path}.state.running"),
         waiting=shape.text(waiting, "reason", f"{path}.state.waiting"),
         last=Ended(
             shape.text(last, "reason", where),
             shape.integer(last, "exitCode", where, 0),
-            _time(last, "finishedAt", where),
+            moment(last, "finishedAt", where),
         )
         if last
         else None,
@@ -249,13 +225,3 @@ def _asked(item: Raw, path: str) -> dict[str, int]:
         for name, count in asked.items()
         if "/" in name
     }
-
-
-def _time(parent: Raw, key: str, path: str) -> float | None:
-    written = shape.text(parent, key, path)
-    if not written:
-        return None
-    try:
-        return datetime.fromisoformat(written).timestamp()
-    except ValueError:
-        raise shape.ShapeError(shape.join(path, key), "a time (RFC 3339)", written) from None

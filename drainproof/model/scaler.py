@@ -219,19 +219,26 @@ def is_scaler(obj: Raw) -> bool:
     return isinstance(kind, str) and (_group(obj), kind) in READERS
 
 
+def scalable(workload: Workload) -> bool:
+    """Tell whether a workload can have an autoscaler, and answers requests itself."""
+    return workload.scales or _brings(workload)
+
+
+def _brings(workload: Workload) -> bool:
+    kind = _group(workload.object), workload.kind
+    return kind in BUILT_IN and workload.serves and not workload.role
+
+
 def of(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
     """Return the autoscalers of a workload: those that target it, and the one that it brings.
 
     Raises:
         ShapeError: A field of the one that it brings holds another type than Kubernetes wants.
     """
-    if not workload.scales:
-        return ()
-    found = snapshot.scalers_for(workload)
-    kind = _group(workload.object), workload.kind
-    if kind not in BUILT_IN:
+    found = snapshot.scalers_for(workload) if workload.scales else ()
+    if not _brings(workload):
         return found
-    suffix, reader = BUILT_IN[kind]
+    suffix, reader = BUILT_IN[_group(workload.object), workload.kind]
     if suffix:
         made = replace(workload, kind="Deployment", name=workload.name + suffix)
         found = (*found, *snapshot.scalers_for(made))
@@ -254,9 +261,9 @@ def of(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
 def strays_near(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
     """Return the autoscalers that name a workload, but miss it: by kind or by namespace.
 
-    What another object answers to is none.
+    None if it has one that doesn't, or if another object answers to what they name.
     """
-    if not workload.scales:
+    if not workload.scales or snapshot.scalers_for(workload):
         return ()
     return tuple(
         scaler
@@ -510,6 +517,8 @@ def _hpa_metrics(spec: Raw, root: str) -> tuple[Trigger, ...]:
 def _hpa_metric(item: Raw, at: str) -> Trigger:
     kind = shape.text(item, "type", at)
     field = kind[:1].lower() + kind[1:]
+    if field not in item and field.lower() in item:  # KServe's PodMetric
+        field = field.lower()
     source = shape.mapping(item, field, at)
     path = f"{at}.{field}"
     target = shape.mapping(source, "target", path)

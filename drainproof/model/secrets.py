@@ -101,10 +101,17 @@ def secrets_in(obj: Raw) -> Iterator[tuple[str, str]]:
 
     Nothing is yielded, and little time spent, where no part of the object looks like one.
     """
-    written = orjson.dumps(obj, default=str, option=orjson.OPT_NON_STR_KEYS)
-    in_url = b"@" in written and b"://" in written
-    if in_url or any(mark in written for mark in _MARKS):
+    if _may_hold_one(obj):
         yield from _walk(obj, "")
+
+
+def _may_hold_one(obj: Raw) -> bool:
+    try:
+        written = orjson.dumps(obj, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return True  # a number or a text that JSON has no room for
+    in_url = b"@" in written and b"://" in written
+    return in_url or any(mark in written for mark in _MARKS)
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any part of a manifest

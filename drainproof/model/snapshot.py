@@ -14,17 +14,22 @@ import orjson
 from drainproof.errors import UserError
 from drainproof.judge.verdict import Severity
 from drainproof.model import shape
+from drainproof.model.engine import likely
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.kinds import kind_of
 from drainproof.model.metrics import Metrics
-from drainproof.model.owners import above, controllers, key_of
+from drainproof.model.mounted import Mounted, wanted
+from drainproof.model.owners import controller_of, key_of
 from drainproof.model.scaler import Scaler, is_scaler
-from drainproof.model.workload import Workload
+from drainproof.model.templates import fragment, raw_specs
+from drainproof.model.workload import Workload, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drainproof.model.finding import Finding
+    from drainproof.model.kinds import Kind
+    from drainproof.model.owners import Key
     from drainproof.model.shape import Raw
 
 _Joined = TypeVar("_Joined")
@@ -83,8 +88,8 @@ class _Index:
     problems: list[Problem] = field(default_factory=list)
     other_workloads: int = 0
     fragments: int = 0
-    owned: list[Item] = field(default_factory=list)
-    """Workloads that a controller owns; see :func:`_add_owned`."""
+    unsure: list[Item] = field(default_factory=list)
+    """Workloads that show no engine, but may start one by what a ConfigMap says."""
 
 
 class Snapshot:
@@ -319,52 +324,31 @@ class Snapshot:
 
 def _index(items: Iterable[Item]) -> _Index:
     index = _Index()
+    owned: list[Item] = []
     for item in items:
         obj = item.object
         version, kind = obj.get("apiVersion"), obj.get("kind")
         if isinstance(version, str) and isinstance(kind, str):
             group, slash, _ = version.partition("/")
             index.by_kind.setdefault((group if slash else "", kind), []).append(item)
+        facts = kind_of(obj)
+        if facts is not None:
+            if controller_of(obj) is not None:
+                owned.append(item)
+            else:
+                _add_workload(index, item, facts)
+            continue
         try:
-            if kind_of(obj) is not None:
-                if _owned(obj):
-                    index.owned.append(item)
-                else:
-                    _add_workload(index, obj, item.origin)
-            elif is_scaler(obj):
+            if is_scaler(obj):
                 _add_scaler(index, Scaler.from_object(obj, item.origin))
-            elif obj.get("kind") == "Service" and obj.get("apiVersion") == "v1":
+            elif kind == "Service" and version == "v1":
                 _add_service(index, obj, item.origin)
         except shape.ShapeError as error:
             who = Located(**named(obj), object=obj, origin=item.origin)
             index.problems.append(_wrong_type(who, error))
-    _add_owned(index)
+    _add_owned(index, owned)
+    _look_again(index)
     return index
-
-
-def _add_owned(index: _Index) -> None:
-    """Add the workloads that a controller owns, unless something above them is judged already.
-
-    What a Deployment's own template says is judged there, not in each of its pods. But an operator
-    may make Deployments of what drainproof does not know, and a pod may come without its owner.
-    """
-    parents = controllers(item.object for item in index.owned)
-    depths = [sum(1 for _ in above(key_of(item.object), parents)) for item in index.owned]
-    others, fragments = index.other_workloads, index.fragments
-    judged = {key_of(workload.object) for workload in index.workloads}
-    for _, item in sorted(zip(depths, index.owned, strict=True), key=lambda pair: pair[0]):
-        key = key_of(item.object)
-        if not judged.isdisjoint(above(key, parents)):
-            continue
-        known = len(index.workloads)
-        try:
-            _add_workload(index, item.object, item.origin)
-        except shape.ShapeError as error:
-            who = Located(**named(item.object), object=item.object, origin=item.origin)
-            index.problems.append(_wrong_type(who, error))
-        if len(index.workloads) > known:
-            judged.add(key)
-    index.other_workloads, index.fragments = others, fragments  # their owners are counted
 
 
 def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
@@ -377,45 +361,114 @@ def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
     )
 
 
-def _add_workload(index: _Index, obj: Raw, origin: Origin | None) -> None:
-    if _is_fragment(obj):
+def _add_workload(index: _Index, item: Item, facts: Kind) -> bool:
+    """Add the workloads in an object; return whether it says what its pods are."""
+    obj = item.object
+    specs = [found for found in raw_specs(obj, facts) if not fragment(found[0])]
+    if not specs:
         index.fragments += 1
-        return
-    workload = Workload.from_object(obj, origin)
-    if workload.engine is None:
-        index.other_workloads += 1
-    else:
-        index.workloads.append(workload)
-
-
-def _owned(obj: Raw) -> bool:
-    """Tell whether a controller owns it: what the controller's own template says is judged."""
-    metadata = obj.get("metadata")
-    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
-    return isinstance(owners, list) and any(
-        isinstance(owner, dict) and owner.get("controller") is True for owner in owners
-    )
-
-
-def _is_fragment(obj: Raw) -> bool:
-    """Tell whether it is a patch for a workload that is written elsewhere."""
-    facts = kind_of(obj)
-    at: Any = obj
-    for key in (*(facts.pods if facts else ()), "spec"):
-        if not isinstance(at, dict) or key not in at:
-            return isinstance(at, dict)
-        at = at[key]
-    if not isinstance(at, dict):
         return False
-    found = at.get("containers", ())
-    return "containers" not in at or (
-        isinstance(found, list)
-        and any(isinstance(item, dict) and "image" not in item for item in found)
+    if not any(_may_run_engine(*found) for found in specs):
+        index.other_workloads += 1
+        if any(isinstance(spec, dict) and wanted(spec) for spec, _ in specs):
+            index.unsure.append(item)
+        return True
+    try:
+        found = read(obj, item.origin)
+    except shape.ShapeError as error:
+        who = Located(**named(obj), object=obj, origin=item.origin)
+        index.problems.append(_wrong_type(who, error))
+        return True
+    engines = [part for part in found if part.engine is not None]
+    index.workloads += engines
+    if not engines:
+        index.other_workloads += 1
+        if any(wanted(part.pod_spec) for part in found):
+            index.unsure.append(item)
+    return True
+
+
+def _may_run_engine(spec: object, metadata: object) -> bool:
+    if not isinstance(spec, dict):
+        return True
+    return likely(spec, metadata.get("annotations") if isinstance(metadata, dict) else None)
+
+
+def _add_owned(index: _Index, waiting: list[Item]) -> None:
+    """Add what a controller made, once: not if the controller's own template is judged.
+
+    A ReplicaSet of a Deployment that is here is left out, and so are its pods. Of several that one
+    controller made that is not here, the first stands for all.
+    """
+    if not waiting:
+        return
+    told = {
+        key_of(item.object)
+        for items in index.by_kind.values()
+        for item in items
+        if controller_of(item.object) is None and _says_pods(item.object)
+    }
+    unresolved = {key_of(item.object) for item in waiting}
+    absent: set[Key] = set()
+    while waiting:
+        later: list[Item] = []
+        for item in waiting:
+            key, owner = key_of(item.object), controller_of(item.object)
+            if owner in told or owner in absent:
+                told.add(key)
+            elif owner in unresolved:
+                later.append(item)
+                continue
+            else:
+                facts = kind_of(item.object)
+                if facts is not None and _add_workload(index, item, facts):
+                    told.add(key)
+                    if owner is not None:
+                        absent.add(owner)
+            unresolved.discard(key)
+        if len(later) == len(waiting):
+            return  # they own each other
+        waiting = later
+
+
+def _says_pods(obj: Raw) -> bool:
+    facts = kind_of(obj)
+    return facts is not None and any(not fragment(spec) for spec, _ in raw_specs(obj, facts))
+
+
+def _look_again(index: _Index) -> None:
+    """Read again what has settings or scripts in ConfigMaps that are in the input."""
+    mounted = Mounted.of(item.object for item in index.by_kind.get(("", "ConfigMap"), ()))
+    if mounted is None:
+        return
+    for at, workload in enumerate(index.workloads):
+        if _hides(workload):
+            parts = read(workload.object, workload.origin, mounted)
+            index.workloads[at] = next(part for part in parts if part.role == workload.role)
+    for item in index.unsure:
+        try:
+            parts = read(item.object, item.origin, mounted)
+        except shape.ShapeError:
+            continue  # nothing says that it runs an engine
+        engines = [part for part in parts if part.engine is not None]
+        index.workloads += engines
+        index.other_workloads -= bool(engines)
+
+
+def _hides(workload: Workload) -> bool:
+    """Tell whether ConfigMaps may say more of how an engine is set up."""
+    engine, container = workload.engine, workload.container
+    if engine is None or container is None or not wanted(workload.pod_spec):
+        return False
+    return (
+        not engine.flags_known
+        or len(container.env) < len(container.env_names)
+        or ("envFrom" in container.raw)
     )
 
 
 def _add_scaler(index: _Index, scaler: Scaler) -> None:
-    if _owned(scaler.object):
+    if controller_of(scaler.object) is not None:
         return  # the HorizontalPodAutoscaler that KEDA makes of a ScaledObject
     index.scalers.setdefault((scaler.target_kind, scaler.target_name), []).append(scaler)
 

@@ -48,9 +48,58 @@ def templates_of(obj: Raw, facts: Kind) -> tuple[Template, ...]:
     if len(present) == 1:  # then it has nobody to work for
         return tuple(_of_place(obj, facts, present[0], alone=True))
     return tuple(
-        template
-        for place in present or places[:1]
-        for template in _of_place(obj, facts, place)
+        template for place in present or places[:1] for template in _of_place(obj, facts, place)
+    )
+
+
+def raw_specs(obj: Raw, facts: Kind) -> Iterator[tuple[object, object]]:
+    """Yield each pods' spec and metadata as they are written, whatever their types are.
+
+    A spec that is not there is None.
+    """
+    if facts is ANY:
+        for path in templates_in(obj):
+            at: Any = obj
+            above: Any = None
+            for step in path:
+                above, at = at, at[step]
+            yield at, above.get("metadata") if isinstance(above, dict) else None
+        return
+    for place in facts.places:
+        for holder in _raw(obj, place.path.split(".") if place.path else []):
+            if place.inline:
+                yield holder, holder
+            elif isinstance(holder, dict):
+                yield holder.get("spec"), holder.get("metadata")
+            else:
+                yield holder, None
+
+
+def _raw(at: object, steps: list[str]) -> Iterator[object]:
+    for index, step in enumerate(steps):
+        key = step.removesuffix("[]")
+        if not isinstance(at, dict):
+            yield at
+            return
+        at = at.get(key)
+        if key != step and isinstance(at, list):
+            for item in at:
+                yield from _raw(item, steps[index + 1 :])
+            return
+    yield at
+
+
+def fragment(spec: object) -> bool:
+    """Tell whether a pods' spec is a patch of one that is written elsewhere.
+
+    Either it has no containers, or one that has no image. What has a wrong type is no patch.
+    """
+    if not isinstance(spec, dict):
+        return spec is None
+    found = spec.get("containers", ())
+    return "containers" not in spec or (
+        isinstance(found, list)
+        and any(isinstance(item, dict) and "image" not in item for item in found)
     )
 
 
@@ -69,7 +118,7 @@ def _of_place(obj: Raw, facts: Kind, place: Place, *, alone: bool = False) -> It
         yield _template(obj, facts, place, where + tail, replicas, role, alone=alone)
 
 
-def _template(  # noqa: PLR0913 - what a place says, with its list's index filled in
+def _template(  # noqa: PLR0913, PLR0917 - what a place says, with its list's index filled in
     obj: Raw, facts: Kind, place: Place, at: str, replicas: str, role: str, *, alone: bool
 ) -> Template:
     holder, path = _walk(obj, at)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from drainproof.errors import UserError
 from drainproof.model import container as containers
 from drainproof.model import rollout, shape
-from drainproof.model.engine import recognise
+from drainproof.model.engine import engine_of
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, Kind, kind_of
-from drainproof.model.templates import Template, templates_of
 from drainproof.model.quantity import quantity
 from drainproof.model.rollout import RollingUpdate
+from drainproof.model.templates import Template, fragment, templates_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -168,27 +168,30 @@ def read(
         raise UserError(
             f"expected a workload such as a Deployment, found {obj.get('kind', 'no kind')!r}"
         )
-    return tuple(_read(obj, origin, facts, pods, mounted) for pods in templates_of(obj, facts))
+    templates = templates_of(obj, facts)
+    if len(templates) > 1:
+        templates = tuple(part for part in templates if not fragment(part.spec)) or templates
+    return tuple(_read(obj, origin, facts, template, mounted) for template in templates)
 
 
 def _read(
-    obj: Raw, origin: Origin | None, facts: Kind, pods: Template, mounted: Mounted | None
+    obj: Raw, origin: Origin | None, facts: Kind, template: Template, mounted: Mounted | None
 ) -> Workload:
-    spec, path = pods.spec, pods.path
+    spec, path = template.spec, template.path
     who = named(obj)
-    found = _containers(pods, who["namespace"], mounted)
-    engine, container = recognise(found, pods.annotations)
+    found = _containers(template, who["namespace"], mounted)
+    engine, container = engine_of(found, template.annotations)
     return Workload(
         **who,
         object=obj,
         origin=origin,
-        role=pods.role,
-        serves=engine is not None and container is not None and _serves(pods, engine, container),
-        replicas=pods.replicas,
-        replicas_path=pods.replicas_path,
+        role=template.role,
+        serves=_serves(template, engine, container),
+        replicas=template.replicas,
+        replicas_path=template.replicas_path,
         labels=shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata"),
-        pod_labels=pods.labels,
-        pod_annotations=pods.annotations,
+        pod_labels=template.labels,
+        pod_annotations=template.annotations,
         grace_period_s=shape.integer(spec, facts.grace_field, path, facts.default_grace_s),
         grace_path=shape.join(path, facts.grace_field),
         pod_path=path,
@@ -202,33 +205,36 @@ def _read(
     )
 
 
-def _containers(pods: Template, namespace: str, mounted: Mounted | None) -> tuple[Container, ...]:
-    found = shape.mappings(pods.spec, "containers", pods.path)
+def _containers(
+    template: Template, namespace: str, mounted: Mounted | None
+) -> tuple[Container, ...]:
+    spec, path = template.spec, f"{template.path}.containers"
+    found = shape.mappings(spec, "containers", template.path)
     if not found:
-        raise shape.ShapeError(
-            shape.join(pods.path, "containers"), "a list of containers", pods.spec.get("containers")
-        )
+        raise shape.ShapeError(path, "a list of containers", spec.get("containers"))
     return tuple(
         containers.read(
             raw,
-            pods.container_path or shape.join(pods.path, f"containers[{index}]"),
-            mounted.by(namespace, pods.spec, raw) if mounted is not None else None,
+            template.container_path or f"{path}[{index}]",
+            mounted.by(namespace, spec, raw) if mounted is not None else None,
         )
         for index, raw in enumerate(found)
     )
 
 
-def _serves(pods: Template, engine: Engine, container: Container) -> bool:
+def _serves(template: Template, engine: Engine | None, container: Container | None) -> bool:
     """Tell whether these pods answer requests, as far as containers show it."""
+    if engine is None or container is None:
+        return False
     if engine.flag_on("--headless"):
         return False
     rank = engine.flags.get("--node-rank", "0")
     if rank.isdecimal():
         if int(rank) > 0:
             return False
-    elif pods.worker:
+    elif template.worker:
         return False
-    return not pods.worker or bool(container.readiness or container.ports)
+    return not template.worker or bool(container.readiness or container.ports)
 
 
 def _shared_memory(spec: Raw, path: str, container: Container) -> SharedMemory:

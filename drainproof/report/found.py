@@ -15,6 +15,8 @@ HIDDEN = "(hidden)"
 MAX_LENGTH = 200
 """Longest value that is written, in characters as Python writes it. Messages say the rest."""
 
+_MAX_INTEGER = 2**53 - 1
+"""Largest number that every reader of JSON reads exactly."""
 _FLAG = re.compile(r"(--?[\w-]+)(?:[= ].*)?", re.DOTALL)
 
 
@@ -63,6 +65,8 @@ def _shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
             else _shown(part)
             for key, part in value.items()
         }
+    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
+        return str(value)
     return value
 
 

@@ -10,6 +10,7 @@ import orjson
 from drainproof import __version__
 from drainproof.judge.audit import severity_counts
 from drainproof.judge.verdict import Severity, Verdict
+from drainproof.report.text import inert
 
 if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
@@ -33,11 +34,12 @@ def write(result: AuditResult, rows: Rows) -> str:
             for item in rows.problems
         ],
     }
-    return orjson.dumps(
+    written = orjson.dumps(
         report,
         default=str,  # what a manifest can't hold, but a check of a user's may have put there
         option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
-    ).decode()
+    )
+    return inert(written.decode())
 
 
 def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from drainproof.judge.verdict import Verdict
 from drainproof.report.rows import grouped
+from drainproof.report.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from drainproof.judge.audit import AuditResult, Outcome
     from drainproof.report.rows import Row, Rows
-
-_NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write(result: AuditResult, rows: Rows) -> str:
@@ -26,10 +24,10 @@ def write(result: AuditResult, rows: Rows) -> str:
     top = ET.Element("testsuites", name="drainproof")
     for outcomes in grouped(result.outcomes, lambda outcome: outcome.subject).values():
         subject = outcomes[0].subject
-        suite = ET.SubElement(top, "testsuite", name=_text(subject.ref))
+        suite = ET.SubElement(top, "testsuite", name=printable(subject.ref))
         properties = ET.SubElement(suite, "properties")
         for name, value in (("profile", result.profile), ("file", subject.file)):
-            ET.SubElement(properties, "property", name=name, value=_text(value))
+            ET.SubElement(properties, "property", name=name, value=printable(value))
         for outcome in outcomes:
             _case(suite, result, outcome, by_outcome.get(id(outcome), ()))
         _count(suite)
@@ -37,8 +35,15 @@ def write(result: AuditResult, rows: Rows) -> str:
         suite = ET.SubElement(top, "testsuite", name="input")
         for item in rows.problems:
             place = f"{item.file}:{item.line}" if item.line else item.file
-            case = ET.SubElement(suite, "testcase", classname="input", name=_text(place or "input"))
-            _say(ET.SubElement(case, "error"), item.message, f"{item.said}\n{item.hint}", "input")
+            case = ET.SubElement(
+                suite, "testcase", classname="input", name=printable(place or "input")
+            )
+            _say(
+                ET.SubElement(case, "error"),
+                item.message,
+                f"{printable(item.said)}\n{printable(item.hint)}",
+                "input",
+            )
         _count(suite)
     for name in ("tests", "failures", "errors", "skipped"):
         top.set(name, str(sum(int(suite.get(name, "0")) for suite in top)))
@@ -49,27 +54,27 @@ def write(result: AuditResult, rows: Rows) -> str:
 def _case(suite: ET.Element, result: AuditResult, outcome: Outcome, listed: Sequence[Row]) -> None:
     check = outcome.check
     case = ET.SubElement(
-        suite, "testcase", classname=_text(outcome.subject.ref), name=_text(check.slug)
+        suite, "testcase", classname=printable(outcome.subject.ref), name=check.slug
     )
     first = next((row for row in listed if row.finding.verdict is not Verdict.PASS), None)
     if first is not None and first.file:
-        case.set("file", _text(first.file))
+        case.set("file", printable(first.file))
         if first.line:
             case.set("line", str(first.line))
-    said = "\n".join(f"{row.word}: {row.place}: {_at(row)}" for row in listed)
+    said = "\n".join(printable(f"{row.word}: {row.place}: {_at(row)}") for row in listed)
     failed = [row for row in listed if result.fails(row.finding)]
     unsure = [row for row in listed if row.finding.verdict is Verdict.INCONCLUSIVE]
     if outcome.verdict is Verdict.WAIVED:
         waiver = outcome.waiver
         why = f"waived: {waiver.said}" if waiver else "in the baseline"
-        ET.SubElement(case, "skipped", message=_text(why))
+        ET.SubElement(case, "skipped", message=printable(why))
     elif failed:
-        fix = f"{said}\nfix: {check.fix}"
+        fix = f"{said}\nfix: {printable(check.fix)}"
         _say(ET.SubElement(case, "failure"), failed[0].finding.message, fix, failed[0].word)
     elif unsure:
         _say(ET.SubElement(case, "error"), unsure[0].finding.message, said, "inconclusive")
     elif said:
-        ET.SubElement(case, "system-out").text = _text(said)
+        ET.SubElement(case, "system-out").text = said
 
 
 def _at(row: Row) -> str:
@@ -77,17 +82,12 @@ def _at(row: Row) -> str:
 
 
 def _say(element: ET.Element, message: str, text: str, kind: str) -> None:
-    element.set("message", _text(message))
+    element.set("message", printable(message))
     element.set("type", kind)
-    element.text = _text(text)
+    element.text = text
 
 
 def _count(suite: ET.Element) -> None:
     suite.set("tests", str(len(suite.findall("testcase"))))
     for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(name, str(len(suite.findall(f"testcase/{tag}"))))
-
-
-def _text(text: str) -> str:
-    """Return a text without what XML can't hold, escaped as Python writes it."""
-    return _NOT_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -42,7 +42,7 @@ def write(result: AuditResult, rows: Rows) -> str:
     reports = [_report(outcomes, by_outcome, at) for outcomes in subjects]
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     written: str = yaml.dump_all(
-        reports, Dumper=dumper, sort_keys=False, allow_unicode=True, explicit_start=True
+        reports, Dumper=dumper, sort_keys=False, allow_unicode=True, explicit_start=True, width=1000
     )
     return written
 
@@ -67,7 +67,7 @@ def _report(
     counts = Counter(found["result"] for found in results)
     metadata = {"name": _name(subject), "labels": {"app.kubernetes.io/managed-by": SOURCE}}
     if subject.namespace:
-        metadata["namespace"] = subject.namespace
+        metadata["namespace"] = printable(subject.namespace)
     return {
         "apiVersion": API_VERSION,
         "kind": "PolicyReport",

@@ -14,7 +14,7 @@ from drainproof import __version__
 from drainproof.errors import ExitCode
 from drainproof.judge.baseline import identity
 from drainproof.judge.verdict import Verdict
-from drainproof.report.text import printable
+from drainproof.report.text import inert, printable
 
 if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
@@ -55,7 +55,8 @@ def write(result: AuditResult, rows: Rows) -> str:
         "properties": {"profile": result.profile, "workloads": len(result.snapshot.workloads)},
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
-    return orjson.dumps(log, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    written = orjson.dumps(log, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return inert(written.decode())
 
 
 def _rule(check: Check) -> dict[str, Any]:

@@ -28,10 +28,11 @@ def of(found: Workload, *others: dict[str, Any]) -> accelerators.Accelerators:
 
 
 def spread(*args: str) -> tuple[int | None, bool]:
-    engine = workload(*args).engine
-    assert engine is not None
-    found = spread_of(engine)
-    return found.in_pod, found.across
+    found = workload(*args)
+    assert found.engine is not None
+    assert found.container is not None
+    taken = spread_of(found.engine, found.container)
+    return taken.in_pod, taken.across
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_limit_of_zero_gives_nothing() -> None:
 
 
 def test_an_engine_with_a_gpu_runs_on_no_cpu_whatever_its_image_is_called() -> None:
-    assert of(workload(image="example.com/cpu-and-gpu/vllm:v0.32.0")).needed
+    assert of(workload(image="example.com/cpu-and-gpu/vllm:v0.32.0")).cpu == ""
 
 
 @pytest.mark.parametrize(
@@ -149,11 +150,11 @@ def test_an_engine_with_a_gpu_runs_on_no_cpu_whatever_its_image_is_called() -> N
 )
 def test_a_cpu_engine_is_told_by_image_variables_and_flags(container: dict[str, Any]) -> None:
     raw = deployment(**{"resources": {}, **container})
-    assert not of(Workload.from_object(raw)).needed
+    assert of(Workload.from_object(raw)).cpu
 
 
 def test_a_gpu_image_with_cpu_inside_a_word_is_no_cpu_image() -> None:
-    assert of(workload(image="example.com/occupant/vllm:v0.32.0", resources={})).needed
+    assert of(workload(image="example.com/occupant/vllm:v0.32.0", resources={})).cpu == ""
 
 
 def test_a_count_that_is_no_quantity_is_a_wrong_type() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,22 +19,24 @@ from drainproof.model.shape import ShapeError
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment, scaled_object
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 COUNTS = st.integers(0, 12)
 PERCENTS = st.integers(0, 100).map(lambda percent: f"{percent}%")
 
 
-def budget(version: str = "policy/v1", **spec: object) -> dict[str, Any]:
-    spec.setdefault("selector", {"matchLabels": {"app": "llama"}})
+def budget(spec: Mapping[str, object], *, version: str = "policy/v1") -> dict[str, Any]:
     return {
         "apiVersion": version,
         "kind": "PodDisruptionBudget",
         "metadata": {"name": "llama", "namespace": "inference"},
-        "spec": spec,
+        "spec": {"selector": {"matchLabels": {"app": "llama"}}, **spec},
     }
 
 
-def read(version: str = "policy/v1", **spec: object) -> DisruptionBudget:
-    return DisruptionBudget.from_object(budget(version, **spec))
+def read(spec: Mapping[str, object], *, version: str = "policy/v1") -> DisruptionBudget:
+    return DisruptionBudget.from_object(budget(spec, version=version))
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,9 @@ def read(version: str = "policy/v1", **spec: object) -> DisruptionBudget:
     ],
 )
 def test_how_many_may_go_is_counted_as_the_controller_does(
-    spec: dict[str, object], replicas: int, expected: int
+    spec: dict[str, Any], replicas: int, expected: int
 ) -> None:
-    assert read(**spec).evictable(replicas) == expected
+    assert read(spec).evictable(replicas) == expected
 
 
 @given(st.booleans(), st.one_of(COUNTS, PERCENTS), st.integers(0, 6), st.integers(0, 40))
@@ -67,7 +69,7 @@ def test_the_fewest_replicas_tell_of_all_others(
     more: int,
 ) -> None:
     """The check looks at the three smallest numbers only."""
-    found = read(**{"minAvailable" if least else "maxUnavailable": value})
+    found = read({"minAvailable" if least else "maxUnavailable": value})
     counts = range(lowest, lowest + more + 1)
 
     def wrong(numbers: range) -> bool:
@@ -94,23 +96,23 @@ def test_the_fewest_replicas_tell_of_all_others(
     ],
 )
 def test_a_budget_selects_pods_as_kubernetes_does(selector: object, selects: bool) -> None:  # noqa: FBT001 - a case
-    snapshot = Snapshot.of([deployment(), budget(maxUnavailable=1, selector=selector)])
+    snapshot = Snapshot.of([deployment(), budget({"maxUnavailable": 1, "selector": selector})])
     (workload,) = snapshot.workloads
     assert bool(budgets_for(snapshot, workload)) is selects
 
 
 def test_an_empty_selector_selected_nothing_before_policy_v1() -> None:
-    assert not read("policy/v1beta1", selector={}).selects({"app": "llama"})
+    assert not read({"selector": {}}, version="policy/v1beta1").selects({"app": "llama"})
 
 
 def test_a_budget_without_a_selector_is_found_by_its_namespace() -> None:
-    snapshot = Snapshot.of([deployment(), budget(maxUnavailable=1, selector=None)])
+    snapshot = Snapshot.of([deployment(), budget({"maxUnavailable": 1, "selector": None})])
     (workload,) = snapshot.workloads
     assert [found.name for found in selectless_budgets(snapshot, workload)] == ["llama"]
 
 
 def test_a_budget_of_another_namespace_is_not_of_these_pods() -> None:
-    other = budget(maxUnavailable=1)
+    other = budget({"maxUnavailable": 1})
     other["metadata"]["namespace"] = "training"
     snapshot = Snapshot.of([deployment(), other])
     (workload,) = snapshot.workloads
@@ -127,14 +129,14 @@ def test_a_budget_of_another_namespace_is_not_of_these_pods() -> None:
         ({"unhealthyPodEvictionPolicy": 1}, "spec.unhealthyPodEvictionPolicy"),
     ],
 )
-def test_a_wrong_type_is_named_with_its_path(spec: dict[str, object], path: str) -> None:
+def test_a_wrong_type_is_named_with_its_path(spec: dict[str, Any], path: str) -> None:
     with pytest.raises(ShapeError) as error:
-        read(**spec)
+        read(spec)
     assert error.value.path == path
 
 
 def test_a_budget_that_cannot_be_read_is_a_problem_of_the_snapshot() -> None:
-    snapshot = Snapshot.of([deployment(), budget(maxUnavailable="one")])
+    snapshot = Snapshot.of([deployment(), budget({"maxUnavailable": "one"})])
     (workload,) = snapshot.workloads
     assert budgets_for(snapshot, workload) == ()
     assert [problem.path for problem in snapshot.problems] == ["spec.maxUnavailable"]
@@ -150,7 +152,7 @@ def test_a_budget_that_cannot_be_read_is_a_problem_of_the_snapshot() -> None:
     ],
 )
 def test_the_scaler_says_how_many_replicas_there_may_be(
-    spec: dict[str, object], expected: range
+    spec: dict[str, Any], expected: range
 ) -> None:
     snapshot = Snapshot.of([deployment(), scaled_object(**spec)])
     (workload,) = snapshot.workloads

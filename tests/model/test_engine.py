@@ -14,7 +14,7 @@ def engine(**fields: object) -> Engine | None:
     annotations = fields.pop("annotations", {})
     assert isinstance(annotations, dict)
     raw = {"name": "c", **fields}
-    return recognise([container.read(raw, "spec.containers[0]")], annotations)[0]
+    return recognise(container.read(raw, "spec.containers[0]"), annotations)
 
 
 def known(**fields: object) -> Engine:
@@ -229,7 +229,7 @@ def test_tgi_takes_all_gpus_unless_told_otherwise() -> None:
 
 
 def test_a_config_file_may_hold_flags_that_are_not_seen() -> None:
-    found = known(image="vllm/vllm-openai:v0.32.0", args=["--config=/etc/vllm.yaml"])
+    found = known(image="vllm/vllm-openai:v0.32.0", args=["--config", "/etc/vllm.yaml"])
     assert not found.flags_known
 
 

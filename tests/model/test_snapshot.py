@@ -50,10 +50,48 @@ def test_the_autoscaler_that_keda_makes_counts_once() -> None:
     assert len(snapshot.scalers_for(snapshot.workloads[0])) == 1
 
 
+def made(kind: str, name: str, *, by: tuple[str, str]) -> dict[str, Any]:
+    obj = {**deployment(), "kind": kind}
+    owner = {"kind": by[0], "name": by[1], "controller": True}
+    obj["metadata"] = {"name": name, "namespace": "inference", "ownerReferences": [owner]}
+    return obj
+
+
 def test_what_a_controller_owns_is_left_to_its_owner() -> None:
-    owned = {**deployment(), "kind": "ReplicaSet"}
-    owned["metadata"]["ownerReferences"] = [{"kind": "Deployment", "controller": True}]
-    assert Snapshot.of([owned]).workloads == ()
+    owned = made("ReplicaSet", "llama-1", by=("Deployment", "llama"))
+    assert [found.ref for found in Snapshot.of([owned, deployment()]).workloads] == [
+        "Deployment/inference/llama"
+    ]
+
+
+def test_what_an_operator_made_is_judged_once_if_its_own_object_is_not_there() -> None:
+    owned = [
+        made("ReplicaSet", "llama-1", by=("Deployment", "llama")),
+        made("Deployment", "llama", by=("SomeService", "llama")),
+        made("StatefulSet", "llama-a", by=("OtherService", "llama")),
+        made("StatefulSet", "llama-b", by=("OtherService", "llama")),
+    ]
+    assert [found.ref for found in Snapshot.of(owned).workloads] == [
+        "Deployment/inference/llama",
+        "StatefulSet/inference/llama-a",
+    ]
+
+
+def test_what_an_object_without_containers_makes_is_judged_in_its_place() -> None:
+    patch = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "llama", "namespace": "inference"},
+        "spec": {"replicas": 2},
+    }
+    owned = made("Deployment", "llama-kserve", by=("LLMInferenceService", "llama"))
+    assert [found.kind for found in Snapshot.of([patch, owned]).workloads] == ["Deployment"]
+
+
+def test_objects_that_own_each_other_are_no_endless_loop() -> None:
+    one = made("Deployment", "a", by=("Deployment", "b"))
+    other = made("Deployment", "b", by=("Deployment", "a"))
+    assert Snapshot.of([one, other]).workloads == ()
 
 
 def test_other_workloads_are_counted_and_left_alone() -> None:

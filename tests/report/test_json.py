@@ -1,74 +1,78 @@
 from __future__ import annotations
 
+from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import yaml
+import pytest
+from jsonschema import Draft202012Validator
 
-from drainproof.collect import files
-from drainproof.judge import audit, registry
-from drainproof.judge.profiles import PROFILES
-from drainproof.report import json
-from drainproof.report.rows import rows
 from tests.manifests import deployment, scaled_object
+from tests.report.audits import audited, hostile, report, waived
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drainproof.judge.audit import AuditResult
 
-def report(path: Path, text: str) -> dict[str, Any]:
-    path.write_text(text)
-    checks = registry.load(kind="manifest").checks
-    result = audit.run(files.read([path]), PROFILES["production"], checks)
-    written: dict[str, Any] = orjson.loads(json.write(result, rows(result)))
-    return written
+SCHEMA = orjson.loads((resources("drainproof.report") / "audit.schema.json").read_bytes())
+SHORT = {"preStop": {"sleep": {"seconds": 2}}}
+SCRIPT = {"preStop": {"exec": {"command": ["/drain.sh"]}}}
+
+
+def written(result: AuditResult) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(report("json", result))
+    return found
 
 
 def test_a_finding_has_every_field_that_programs_read(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    text = yaml.safe_dump_all(
-        [scaled_object(), deployment(lifecycle={"preStop": {"sleep": {"seconds": 2}}})]
-    )
-    found = report(path, text)
+    found = written(audited(path, scaled_object(), deployment(lifecycle=SHORT)))
     (finding,) = found["findings"]
-    message = finding.pop("message")
-    assert "delayed by 2 s only" in message
-    line = text[: text.index("sleep:")].count("\n") + 1
+    assert "delayed by 2 s only" in finding.pop("message")
+    assert finding.pop("fix").startswith("Add lifecycle")
+    text = path.read_text()
     assert finding == {
         "check": "prestop-delay",
         "id": "DP104",
         "severity": "error",
         "verdict": "fail",
-        "subject": {"kind": "Deployment", "namespace": "inference", "name": "llama"},
+        "subject": {
+            "kind": "Deployment", "namespace": "inference", "name": "llama", "role": "",
+        },
         "object": "Deployment/inference/llama",
         "path": "spec.template.spec.containers[0].lifecycle.preStop.sleep",
+        "found": {"seconds": 2},
         "file": str(path),
-        "line": line,
-    }
+        "line": text[: text.index("sleep:")].count("\n") + 1,
+        "waiver": None,
+    }  # fmt: skip
 
 
 def test_the_summary_counts_verdicts_workloads_and_files(tmp_path: Path) -> None:
-    text = yaml.safe_dump_all([deployment(lifecycle=None), deployment(image="nginx", args=None)])
-    summary = report(tmp_path / "a.yaml", text)["summary"]
+    other = deployment(image="nginx", args=None)
+    summary = written(audited(tmp_path / "a.yaml", deployment(lifecycle=None), other))["summary"]
     assert summary == {
-        "pass": 8,
+        "pass": 3,
         "fail": 2,
         "inconclusive": 0,
         "waived": 0,
         "errors": 1,
         "warnings": 1,
+        "baseline": 0,
         "workloads": 1,
         "other_workloads": 1,
         "files": 1,
         "problems": 0,
+        "fail_on": "error",
         "exit_code": 1,
     }
 
 
 def test_a_finding_in_a_scaler_keeps_the_workload_as_its_subject(tmp_path: Path) -> None:
     triggers = [{"type": "cpu", "metadata": {"value": "70"}}]
-    text = yaml.safe_dump_all([deployment(), scaled_object(triggers=triggers)])
-    (finding,) = report(tmp_path / "a.yaml", text)["findings"]
+    result = audited(tmp_path / "a.yaml", deployment(), scaled_object(triggers=triggers))
+    (finding,) = written(result)["findings"]
     assert finding["subject"]["kind"] == "Deployment"
     assert (finding["object"], finding["path"]) == (
         "ScaledObject/inference/llama",
@@ -76,11 +80,52 @@ def test_a_finding_in_a_scaler_keeps_the_workload_as_its_subject(tmp_path: Path)
     )
 
 
+def test_a_waived_finding_says_by_what(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    (finding,) = written(audited(path, waived(), scaled_object()))["findings"]
+    assert finding["verdict"] == "waived"
+    assert finding["waiver"] == {
+        "reason": "short answers",
+        "owner": "team-batch",
+        "expires": "2027-01-31",
+        "file": str(path),
+        "annotation": True,
+    }
+
+
 def test_what_cannot_be_read_and_what_is_assumed_are_listed(tmp_path: Path) -> None:
     image = "vllm/vllm-openai:latest"
-    text = yaml.safe_dump_all([deployment(image=image), scaled_object()]) + "---\na: [\n"
-    found = report(tmp_path / "a.yaml", text)
-    assert found["findings"] == []
-    assert [item["check"] for item in found["assumptions"]] == ["engine-drains"]
-    assert "not YAML" in found["problems"][0]["message"]
-    assert found["summary"]["exit_code"] == 2
+    (tmp_path / "b.yaml").write_text("a: [\n")
+    result = audited(tmp_path / "a.yaml", deployment(image=image), {"a": 1}, scaled_object())
+    assert [item["check"] for item in written(result)["assumptions"]] == ["engine-drains"]
+
+
+CASES = {
+    "clean": [deployment(), scaled_object()],
+    "errors and warnings": [deployment(lifecycle=SHORT)],
+    "inconclusive": [deployment(lifecycle=SCRIPT)],
+    "assumed": [deployment(image="vllm/vllm-openai:latest")],
+    "waived": [waived(), scaled_object()],
+    "expired": [waived(expires="2026-01-01")],
+    "a waiver that can't be read": [waived(owner="")],
+    "a wrong type": [deployment(startupProbe=3), scaled_object()],
+    "numbers that JSON has not": [
+        deployment(lifecycle=SHORT),
+        scaled_object(maxReplicaCount=2**70),
+    ],
+    "hostile": [hostile()],
+}
+
+
+@pytest.mark.parametrize("objects", CASES.values(), ids=CASES)
+def test_every_report_is_as_the_published_schema_says(objects: list[Any], tmp_path: Path) -> None:
+    found = written(audited(tmp_path / "a.yaml", *objects))
+    Draft202012Validator.check_schema(SCHEMA)
+    errors = [error.message for error in Draft202012Validator(SCHEMA).iter_errors(found)]
+    assert errors == []
+
+
+def test_the_schema_refuses_what_is_no_report(tmp_path: Path) -> None:
+    found = written(audited(tmp_path / "a.yaml", deployment(lifecycle=SHORT)))
+    found["findings"][0]["verdict"] = "maybe"
+    assert not Draft202012Validator(SCHEMA).is_valid(found)

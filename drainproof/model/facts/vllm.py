@@ -174,8 +174,8 @@ vllm:websocket_connection_duration_seconds              histogram  0.18.0
 vllm:websocket_connections_active                       gauge      0.18.0
 vllm:websocket_connections_total                        counter    0.18.0
 """
-"""As Prometheus names them. A metric that is being phased out is hidden first: until the last version
-in its line, ``--show-hidden-metrics-for-version`` shows it. ``http_…`` are the web server's."""
+"""As Prometheus names them. A metric that is phased out is hidden first: until the last version in
+its line ``--show-hidden-metrics-for-version`` shows it. ``http_…`` are the web server's."""
 
 FLAGS = """\
 --additional-config                               0.7.3
@@ -658,7 +658,8 @@ VLLM = EngineFacts(
     flag_table=FLAGS,
     flag_instead={
         "--cuda-graph-sizes": "--cudagraph-capture-sizes has replaced it",
-        "--disable-log-requests": "requests are no longer logged unless --enable-log-requests is set",
+        # source: --enable-log-requests since 0.10.1
+        "--disable-log-requests": "requests are logged only with --enable-log-requests",
         "--disable-mm-preprocessor-cache": "--mm-processor-cache-gb=0 has replaced it",
         "--enable-reasoning": "--reasoning-parser alone turns it on",
         "--guided-decoding-backend": "--structured-outputs-config has replaced it",

@@ -1,0 +1,107 @@
+"""Keys and tokens are found where they stand, and what only looks like one is left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from drainproof.model.secrets import form_of, is_written_out, names_a_secret, secrets_in
+
+FORMS = {
+    "a Hugging Face token": "hf_ThisIsNotARealTokenOnlyItsForm01234",
+    "an API key (sk-)": "sk-proj-this-is-not-a-real-key-0123456789",
+    "an AWS access key": "AKIANOTAREALKEY01234",
+    "an NVIDIA API key": "nvapi-this-is-not-a-real-key-0123456789",
+    "a Google API key": "AIza" + "NotARealKey0" * 2 + "NotARealKey",
+    "a GitHub token": "ghp_" + "NotARealToken" * 3,
+    "a GitLab token": "glpat-not-a-real-token-0123",
+    "a Slack token": "xoxb-0123456789-not-real",
+    "a signed token (JWT)": "eyJub3QgcmVhbCI6.eyJub3QgcmVhbCI6.c2lnbmF0dXJl",
+    "a bearer token": "Authorization: Bearer not-a-real-token-0123",
+    "a private key": "-----BEGIN RSA PRIVATE KEY-----",
+    "a password in a URL": "redis://user:not-a-real-one@cache:6379",
+}
+
+
+@pytest.mark.parametrize(("form", "text"), FORMS.items())
+def test_each_form_is_recognised(form: str, text: str) -> None:
+    assert form_of(text) == form
+
+
+@pytest.mark.parametrize(("form", "text"), FORMS.items())
+def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
+    obj = {"spec": {"args": ["--a", f"--key {text}"]}, "metadata": {"annotations": {"a/b": "c"}}}
+    assert list(secrets_in(obj)) == [("spec.args[1]", form)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf_transfer",
+        "hf_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "hf_yourTokenGoesHere0123456789012345",
+        "task-runner-for-llama-3-8b-instruct-0123456789",
+        "sk-learn-pipeline-without-any-digit",
+        "AKIAIOSFODNN7EXAMPLE",
+        "Bearer $(VLLM_API_KEY)",
+        "Bearer ${TOKEN}",
+        "http://vllm:8000/v1",
+        "https://hub.example/a:b@c",
+        "postgres://app:$(PASSWORD)@db/app",
+        "vllm/vllm-openai@sha256:0123456789abcdef",
+    ],
+)
+def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
+    assert form_of(text) == ""
+
+
+def test_what_repeats_the_object_is_not_reported_twice() -> None:
+    token = FORMS["a Hugging Face token"]
+    copy = "kubectl.kubernetes.io/last-applied-configuration"
+    obj = {"metadata": {"annotations": {copy: token}}, "data": {"token": token}}
+    assert [path for path, _ in secrets_in(obj)] == ["data.token"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "NGC_API_KEY", "--api-key", "API_KEY", "db_password"],
+)
+def test_a_name_says_that_it_holds_a_secret(name: str) -> None:
+    assert names_a_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MAX_TOKENS", "HF_TOKEN_PATH", "TOKENIZER", "GOOGLE_APPLICATION_CREDENTIALS", "PULL_SECRET"],
+)
+def test_a_name_that_only_resembles_one_does_not(name: str) -> None:
+    assert not names_a_secret(name)
+
+
+@pytest.mark.parametrize("value", ["", "EMPTY", "$(TOKEN)", "$TOKEN", "/secrets/hf/token", "none"])
+def test_a_reference_or_a_word_for_none_is_no_secret(value: str) -> None:
+    assert not is_written_out(value)
+
+
+_JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from([*FORMS.values()]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), _JSON, max_size=4))
+def test_no_object_breaks_the_search_and_no_secret_is_in_what_it_says(obj: dict[str, Any]) -> None:
+    for path, form in secrets_in(obj):
+        assert form in FORMS
+        assert not any(text in form for text in FORMS.values())
+        assert isinstance(path, str)

@@ -1,0 +1,162 @@
+"""What holds for every format: nothing in a manifest acts on what shows it, and nothing is lost."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import orjson
+import pytest
+import yaml
+
+from drainproof.report import FORMATS
+from tests.manifests import deployment, scaled_object
+from tests.report.audits import audited, hostile, report, waived
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drainproof.judge.audit import AuditResult
+
+each_format = pytest.mark.parametrize("form", list(FORMATS))
+
+
+@each_format
+def test_a_finding_a_waived_one_and_its_reason_are_in_every_format(
+    form: str, tmp_path: Path
+) -> None:
+    text = report(form, audited(tmp_path / "a.yaml", waived(), scaled_object()))
+    assert "prestop-delay" in text
+    assert "short answers" in text
+    assert "waived" in text or '"skip"' in text or "result: skip" in text
+    failing = report(form, audited(tmp_path / "a.yaml", deployment(lifecycle=None)))
+    assert "no preStop hook" in failing
+
+
+@each_format
+def test_what_cannot_be_read_fails_and_is_told_where_it_can_be(form: str, tmp_path: Path) -> None:
+    result = audited(tmp_path / "a.yaml", waived(owner=""), scaled_object())
+    assert result.exit_code == 2
+    if form != "policyreport":  # its form has no place for what is about no object
+        assert "who answers for it" in report(form, result)
+
+
+@each_format
+def test_no_control_character_of_a_manifest_is_written(form: str, tmp_path: Path) -> None:
+    text = report(form, audited(tmp_path / "a.yaml", hostile()))
+    written = yaml.safe_load(text) if form == "policyreport" else text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202e]", str(written))
+
+
+@each_format
+def test_no_line_but_those_of_the_github_format_is_a_workflow_command(
+    form: str, tmp_path: Path
+) -> None:
+    text = report(form, audited(tmp_path / "a.yaml", hostile()))
+    commands = [line for line in text.splitlines() if line.lstrip().startswith("::")]
+    assert all(re.match(r"::(error|warning|notice) ", line) for line in commands)
+    assert bool(commands) is (form == "github")
+    assert "##[" not in text
+
+
+def hostile_result(tmp_path: Path) -> AuditResult:
+    return audited(tmp_path / "a.yaml", hostile())
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen |= {tag, *(name for name, _ in attrs)}
+
+
+def test_the_page_holds_no_tag_of_a_manifest(tmp_path: Path) -> None:
+    tags = Tags()
+    tags.feed(report("html", hostile_result(tmp_path)))
+    assert "article" in tags.seen
+    assert tags.seen.isdisjoint({"script", "img", "onerror", "a", "href", "src", "link"})
+
+
+def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    text = report("html", audited(tmp_path / "a.yaml", deployment(lifecycle=None)))
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?://|url\(|@import", text)
+
+
+def test_markdown_of_a_manifest_is_text(tmp_path: Path) -> None:
+    text = report("markdown", hostile_result(tmp_path))
+    rest = re.sub(r"<br>|&#\d+;", "", text)
+    assert not re.search(r"[<`*]|\]\(|://\w|@\w|#\d", rest)
+
+
+def test_a_row_of_a_markdown_table_has_as_many_cells_as_its_head(tmp_path: Path) -> None:
+    table = [
+        line
+        for line in report("markdown", hostile_result(tmp_path)).splitlines()
+        if line[:1] == "|"
+    ]
+    assert len(table) > 2
+    assert {line.count("|") for line in table} == {6}
+
+
+def test_a_command_for_github_names_file_line_and_check(tmp_path: Path) -> None:
+    path = tmp_path / "a,b:c%.yaml"
+    text = report("github", audited(path, deployment(lifecycle=None), scaled_object()))
+    first = text.splitlines()[0]
+    file = str(path).replace("%", "%25").replace(":", "%3A").replace(",", "%2C")
+    line = path.read_text().split("image:")[0].count("\n")
+    found = re.fullmatch(r"::error file=(.*),line=(\d+),title=(.*?)::(.*)", first)
+    assert found is not None
+    assert (found[1], found[3]) == (file, "prestop-delay (DP104)")
+    assert abs(int(found[2]) - line) < 30
+    assert found[4].startswith("Deployment/inference/llama: spec.template")
+    assert "%0Afix: Add" in found[4]
+
+
+def test_a_suite_of_junit_is_a_workload_and_a_case_a_check(tmp_path: Path) -> None:
+    objects = [deployment(lifecycle=None, startupProbe=None), scaled_object()]
+    top = ET.fromstring(report("junit", audited(tmp_path / "a.yaml", *objects)))  # noqa: S314 - our own
+    (suite,) = top
+    assert {
+        name: suite.get(name) for name in ("name", "tests", "failures", "errors", "skipped")
+    } == {
+        "name": "Deployment/inference/llama",
+        "tests": "5",
+        "failures": "2",
+        "errors": "0",
+        "skipped": "0",
+    }
+    failed = [case.get("name") for case in suite if case.find("failure") is not None]
+    assert failed == ["prestop-delay", "startup-budget"]
+
+
+@pytest.mark.parametrize(
+    ("objects", "tag"),
+    [
+        ([waived(), scaled_object()], "skipped"),
+        ([deployment(lifecycle={"preStop": {"exec": {"command": ["/x"]}}})], "error"),
+        ([deployment(lifecycle={"preStop": {"sleep": {"seconds": 10}}})], "system-out"),
+    ],
+    ids=["waived", "inconclusive", "below fail-on"],
+)
+def test_a_case_of_junit_says_what_it_is_besides_failed(
+    objects: list[dict[str, object]], tag: str, tmp_path: Path
+) -> None:
+    top = ET.fromstring(report("junit", audited(tmp_path / "a.yaml", *objects)))  # noqa: S314 - our own
+    case = next(top.iterfind(".//testcase[@name='prestop-delay']"))
+    assert case.find(tag) is not None
+    assert case.find("failure") is None
+
+
+def test_hostile_names_come_back_out_of_xml(tmp_path: Path) -> None:
+    top = ET.fromstring(report("junit", hostile_result(tmp_path)))  # noqa: S314 - our own
+    assert "<script>alert(1)</script>" in str(top[0].get("name"))
+
+
+def test_json_keeps_every_character(tmp_path: Path) -> None:
+    found = orjson.loads(report("json", hostile_result(tmp_path)))
+    assert "<script>" in found["findings"][0]["subject"]["name"]
