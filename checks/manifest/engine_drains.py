@@ -86,11 +86,11 @@ def engine_drains_on_sigterm(
 def _aborts(workload: Workload, engine: Engine, container: Container, profile: Profile) -> Finding:
     flag = engine.drain_flag
     if flag and flag not in engine.flags:
-        if not engine.flags_known:
+        if not (engine.flags_known and workload.complete):
             return workload.inconclusive(
                 engine.path,
-                f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and its "
-                "flags are in a file or a script that this audit does not see",
+                f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and more "
+                "flags may be in a file, a script or an object that this audit does not see",
             )
         if any(flag in word for word in (*container.command, *container.args)):
             return workload.inconclusive(

@@ -50,8 +50,8 @@ def engine_has_gpus(
             return
     if accelerators.devices or accelerators.claims or accelerators.portioned or accelerators.cpu:
         return
-    if not workload.complete:
-        return
+    if not workload.complete or workload.role.startswith(("head", "leader")):
+        return  # a group's first pod may leave the GPUs to its others
     path = f"{container.path}.resources.limits"
     if accelerators.elsewhere:
         others = ", ".join(accelerators.elsewhere)

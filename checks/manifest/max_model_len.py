@@ -59,7 +59,7 @@ def longest_request_is_bounded(
 ) -> Iterator[Finding]:
     """Yield a longest request that is not bounded, or that the model can't serve."""
     flag = _FLAGS.get(engine.name)
-    if flag is None or engine.flags.get("--runner") == "pooling":
+    if flag is None or not workload.serves or engine.flags.get("--runner") == "pooling":
         return
     written = engine.flags.get(flag)
     if not written:

@@ -44,7 +44,7 @@ def batch_size_is_chosen(
 ) -> Iterator[Finding]:
     """Yield a batch that nobody chose, or one that starves users."""
     flag = _FLAGS.get(engine.name)
-    if flag is None or engine.flags.get("--runner") == "pooling":
+    if flag is None or not workload.serves or engine.flags.get("--runner") == "pooling":
         return
     path = f"{engine.path}.args"
     written = arguments.setting(engine, container, flag)

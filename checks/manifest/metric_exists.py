@@ -60,8 +60,9 @@ def scaling_metric_exists(
         for trigger in scaler.triggers:
             query = trigger.query
             if query is None:
-                if trigger.type in _SERVED and engine.exports(trigger.written) is False:
-                    yield scaler.finding(trigger.path, _missing(engine, trigger.written))
+                for name in trigger.metrics if trigger.type in _SERVED else ():
+                    if engine.exports(name) is False:
+                        yield scaler.finding(trigger.path, _missing(engine, name))
             elif query.error:
                 yield _unparsed(workload, scaler, trigger, query)
             else:
@@ -160,11 +161,18 @@ def _unknown(engine: Engine, scaler: Scaler, trigger: Trigger, name: str) -> Ite
 
 
 def _near(engine: Engine, name: str) -> str:
+    """Return the metric that a name is misspelt for; empty if it is another's, or a rule's."""
     import difflib  # noqa: PLC0415 - only for a name that is unknown
 
-    known = [item for names in engine.facts.meanings.values() for item in names]
-    found = difflib.get_close_matches(name, known, 1, cutoff=0.85)
-    return found[0] if found else ""
+    prefix = engine.facts.prefix
+    if ":" in name.removeprefix(prefix):  # levels of a recording rule's name
+        return ""
+    known = [item for word in engine.facts.meanings for item in engine.metric_names(word)]
+    found = difflib.get_close_matches(name, known, 1, cutoff=0.84)
+    if not found:  # right words in another order
+        words = {frozenset(item.removeprefix(prefix).split("_")): item for item in known}
+        return words.get(frozenset(name.removeprefix(prefix).split("_")), "")
+    return found[0]
 
 
 def _misused(engine: Engine, use: Use) -> str:

@@ -80,11 +80,17 @@ def image_names_a_release(
         )
     elif _BUILD.search(tag):
         return
-    elif _MOVES.search(tag) or not _MINOR.search(tag):
+    elif _MOVES.search(tag):
         yield workload.finding(
             path,
             f"the tag {tag!r} is moved to other releases: a replica added under load may run "
             "another one than the others, and a rollback brings nothing back",
+        )
+    elif not _MINOR.search(tag):
+        yield workload.finding(
+            path,
+            f"the tag {tag!r} names no release: when it is pushed again, a replica added under "
+            "load runs something else than the others, and a rollback brings nothing back",
         )
     elif engine.name in _MINOR_MOVES:
         yield workload.finding(

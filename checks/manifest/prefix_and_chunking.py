@@ -83,10 +83,10 @@ def _vllm(
         elif on is None:
             missing.append((flag, happens))
     if missing and old and engine.flags_known and profile.wants_prefixes_and_chunks:
-        flags = " and ".join(flag for flag, _ in missing)
+        unset = " and ".join(flag for flag, _ in missing)
         costs = "; ".join(happens for _, happens in missing)
         are = "are" if len(missing) > 1 else "is"
-        yield workload.finding(path, f"{engine.label} has it off unless {flags} {are} set: {costs}")
+        yield workload.finding(path, f"{engine.label} has it off unless {unset} {are} set: {costs}")
 
 
 def _sglang(workload: Workload, engine: Engine, container: Container) -> Iterator[Finding]:

@@ -95,6 +95,8 @@ def _rolling(
     workload: Workload, update: RollingUpdate, scalers: Sequence[Scaler]
 ) -> Iterator[Finding]:
     never_extra = update.max_surge.of(1, up=True) < 1
+    if update.max_unavailable.count == 0 and not never_extra:
+        return
     repair: dict[str, object] = {update.unavailable_path: 0}
     if never_extra:
         repair[update.surge_path] = 1

@@ -94,13 +94,13 @@ def _fallback(
     if fallback.replicas < max(1, scaler.min_replicas):
         yield scaler.finding(
             f"{path}.replicas",
-            f"the fallback is {fallback.replicas} replicas and the minimum {scaler.min_replicas}: "
-            "it never takes effect, and while metrics are away replicas go down to the minimum",
+            f"a fallback of {fallback.replicas} is below the minimum of {scaler.min_replicas}: it "
+            "never takes effect, and while metrics are away replicas go down to the minimum",
         )
     elif fallback.replicas < scaler.max_replicas:
         yield scaler.finding(
             f"{path}.behavior",
-            f"the fallback is {fallback.replicas} of up to {scaler.max_replicas} replicas "
+            f"a fallback of {fallback.replicas} of up to {scaler.max_replicas} replicas "
             f"({fallback.behavior}): if metrics get lost under load, busy replicas are taken away",
             repair={f"{path}.behavior": "currentReplicasIfHigher"},
         )

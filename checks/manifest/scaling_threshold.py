@@ -161,7 +161,8 @@ def _measured(trigger: Trigger) -> tuple[str, float, bool]:
     """Return what the threshold is compared with: metric, factor, whether it is one replica's."""
     query = trigger.query
     if query is None:
-        return trigger.written, 1.0, trigger.metric_type == "AverageValue"
+        name = next(iter(trigger.metrics), "")
+        return name, 1.0, trigger.metric_type == "AverageValue"
     answer = query.answer
     if query.error or answer.per_second:
         return "", 1.0, False

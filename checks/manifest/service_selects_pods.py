@@ -61,16 +61,7 @@ def requests_reach_ready_engines(
         yield from _ports(service, workload, engine, served=bool(leading or pools))
         if leading == [service] and not pools:
             yield from _others(service, workload, snapshot)
-        if service.unready_path and (
-            not service.headless or not any(one is not service for one in leading)
-        ):
-            path = service.unready_path
-            yield service.finding(
-                path,
-                f"it sends requests to pods of {workload.ref} that are not ready: they are refused "
-                "while the model loads",
-                repair={path: False if path.startswith("spec.") else "false"},
-            )
+        yield from _unready(service, workload, alone=leading == [service])
     for pool in pools:
         for path, number in pool.ports:
             if routing.reached(workload, engine, number) == "nowhere":
@@ -79,6 +70,19 @@ def requests_reach_ready_engines(
                     f"requests go to port {number}, and {engine.title} in {workload.ref} listens "
                     f"on {engine.port}: every one is refused",
                 )
+
+
+def _unready(service: RoutedService, workload: Workload, *, alone: bool) -> Iterator[Finding]:
+    path = service.unready_path
+    if not path or (service.headless and not alone):
+        return
+    yield service.finding(
+        path,
+        f"it sends requests to pods of {workload.ref} that are not ready: they are refused while "
+        "the model loads",
+        Severity.WARNING if service.headless else None,  # it may be for finding each other
+        repair={path: False if path.startswith("spec.") else "false"},
+    )
 
 
 def _nothing_selects(workload: Workload, snapshot: Snapshot) -> Iterator[Finding]:
@@ -124,7 +128,8 @@ def _ports(
             yield service.finding(
                 path,
                 f"no container of {workload.ref} has a port named {port.target!r}: the Service has "
-                "no endpoints there, and every request is refused",
+                "no endpoints there, and what asks for it is refused",
+                Severity.WARNING if served else None,
                 repair=repair if engine.port else None,
             )
         elif not served:

@@ -61,7 +61,8 @@ def signal_reaches_engine(
     """Yield what keeps SIGTERM from the engine."""
     if not workload.serves:
         return
-    yield from _stop_signal(workload, container)
+    if "lifecycle" in container.raw:
+        yield from _stop_signal(workload, container)
     found = follow((*container.command, *container.args), container.env, engine.facts)
     if found.path is Path.REACHES:
         return

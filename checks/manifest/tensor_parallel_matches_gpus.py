@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
 
+_CHOOSE_THEMSELVES = frozenset({"triton", "nim"})  # by their model repository or profile
 _CHIP_PROCESSES = 2  # some TPU chips hold two processes each
 
 
@@ -53,33 +54,41 @@ def parallelism_matches_gpus(
     taken = spread.in_pod
     if taken is not None and taken == given == 1:
         return
-    path = f"{engine.path}.args"
-    if taken is None:
-        if spread.written or engine.name in {"triton", "nim"}:
-            return
-        yield workload.inconclusive(
-            path, "the flags that spread the model hold values that can't be told from here"
-        )
-    elif given is None:
-        if taken > 1:
-            yield workload.inconclusive(
-                f"{engine.path}.resources.claims",
-                f"{engine.title} spreads the model over {taken} GPUs; how many its resource "
-                f"claims give it can't be told: {', '.join(accelerators.claims)}",
-            )
+    if taken is None or given is None or (taken == 1 and not engine.flags_known):
+        yield from _untold(workload, engine, accelerators, taken)
     elif taken > 1 and any(device.kind.mig for device in accelerators.devices):
         yield workload.finding(
-            path,
+            f"{engine.path}.args",
             f"{spread.written} over MIG slices ({accelerators.written}): a process sees one slice, "
             "so the engine exits at start and no replica ever serves",
         )
-    elif not engine.flags_known and taken == 1:
-        said = "its flags are in a file or a script that this audit does not see"
-        yield workload.inconclusive(
-            path, f"whether {engine.title} uses all of its {given} GPUs can't be told: {said}"
-        )
     elif all(device.kind.comparable for device in accelerators.devices):
         yield from _compared(workload, engine, accelerators, spread, given)
+
+
+def _untold(
+    workload: Workload, engine: Engine, accelerators: Accelerators, taken: int | None
+) -> Iterator[Finding]:
+    """Yield what keeps the two numbers from being compared."""
+    if engine.name in _CHOOSE_THEMSELVES or (workload.role and taken == 1):
+        return  # in a group, another pod may say how the model is spread
+    path = f"{engine.path}.args"
+    if taken is None:
+        yield workload.inconclusive(
+            path, "the flags that spread the model hold values that can't be told from here"
+        )
+    elif accelerators.count is None and taken > 1:
+        yield workload.inconclusive(
+            f"{engine.path}.resources.claims",
+            f"{engine.title} spreads the model over {taken} GPUs; how many its resource claims "
+            f"give it can't be told: {', '.join(accelerators.claims)}",
+        )
+    elif accelerators.count is not None:
+        yield workload.inconclusive(
+            path,
+            f"whether {engine.title} uses all of its {accelerators.count} GPUs can't be told: its "
+            "flags are in a file or a script that this audit does not see",
+        )
 
 
 def _compared(

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
-from drainproof.model import accelerators, disruption, language_model, placement, running, scaler, volumes
+from drainproof.model import (
+    accelerators,
+    disruption,
+    language_model,
+    placement,
+    running,
+    scaler,
+    volumes,
+)
 from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
@@ -28,7 +36,7 @@ JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
     "scalers": scaler.of,
     "strays": scaler.strays_near,
     "services": lambda snapshot, workload: snapshot.services_for(workload),
-    "budgets": lambda snapshot, workload: disruption.budgets_for(snapshot, workload),
+    "budgets": disruption.budgets_for,
     "accelerators": accelerators.of,
     "placement": placement.of,
     "model": lambda _, workload: language_model.of(workload),
@@ -126,6 +134,10 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
                 f"{item.file}: the check asks for {', '.join(unknown)}",
                 hint=f"There are: {', '.join(sorted(ARGUMENTS))}.",
             )
+    not_run: tuple[Check, ...] = ()
+    if snapshot.metrics is None:
+        not_run = tuple(item for item in checks if "metrics" in item.arguments)
+        checks = tuple(item for item in checks if item not in not_run)
     outcomes: list[Outcome] = []
     for workload in snapshot.workloads:
         offered = Offered(snapshot, workload, profile)
@@ -136,7 +148,7 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
                 outcomes.append(judge(item, offered))
             except ShapeError as error:
                 snapshot.refuse(workload, error)
-    return AuditResult(tuple(outcomes), profile.name, snapshot)
+    return AuditResult(tuple(outcomes), profile.name, snapshot, not_run=not_run)
 
 
 class Offered(dict[str, Any]):

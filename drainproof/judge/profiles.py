@@ -79,7 +79,7 @@ class Profile:
     "enable for mixed-length traffic"."""
     needs_spread: bool = True
     """Whether replicas must ask for different nodes."""
-    engine_memory_min: int = 3 * GIB
+    engine_memory_min: Bytes = 3 * GIB
     """What an engine's own processes take of the host's memory: 2.9 to 3.8 GB measured on
     vLLM 0.32 with next to no weights."""
 

@@ -158,11 +158,9 @@ def read(path: Path) -> tuple[Waiver, ...]:
         try:
             waivers.append(waiver(entry, place))
         except WaiverError as error:
-            from drainproof.collect.lines import Lines  # noqa: PLC0415 - only for the message
-
-            line = Lines().find([(place, error.field)])[0]
             where = ".".join(filter(None, (f"waivers[{index}]", error.field)))
-            raise UserError(f"{path}:{line}: {where}: {error.message}", hint=_EXAMPLE) from None
+            said = f"{path}:{_line(place, error.field)}: {where}: {error.message}"
+            raise UserError(said, hint=_EXAMPLE) from None
     return tuple(waivers)
 
 
@@ -213,8 +211,9 @@ def gather(
     found: list[Waiver] = []
     for item in written:
         if unknown(item.check):
-            line = item.where.origin.line if item.where.origin else 0
-            raise UserError(f"{item.where.file}:{line}: {unknown(item.check)}")
+            raise UserError(
+                f"{item.where.file}:{_line(item.where.origin, 'check')}: {unknown(item.check)}"
+            )
         found.append(item)
     problems: list[Problem] = []
     for workload, check, value in _annotations(snapshot):
@@ -237,6 +236,13 @@ def gather(
             )
         )
     return tuple(found), tuple(problems)
+
+
+def _line(place: Origin | None, field: str) -> int:
+    """Return the line of a field of a waiver, which only messages need."""
+    from drainproof.collect.lines import Lines  # noqa: PLC0415 - as said
+
+    return Lines().find([(place, field)])[0] if place else 0
 
 
 def _annotations(snapshot: Snapshot) -> Iterator[tuple[Located, str, object]]:

@@ -156,7 +156,7 @@ class Spread:
     """The product, as people write it: ``tensor parallelism 2 x pipeline parallelism 2``."""
 
 
-_SPREADING = frozenset(
+_SIZES = frozenset(
     {
         "--pipeline-parallel-size",
         "-pp",
@@ -172,9 +172,6 @@ _SPREADING = frozenset(
         "-pcp",
         "--cp-size",
         "--nnodes",
-        "--distributed-executor-backend",
-        "--data-parallel-backend",
-        "-dpb",
         "--tensor-parallel-size",
         "-tp",
         "--tp-size",
@@ -182,7 +179,8 @@ _SPREADING = frozenset(
         "--num-shard",
     }
 )
-"""Flags that spread an engine over several accelerators."""
+"""Flags whose number spreads an engine over several accelerators."""
+_SPREADING = _SIZES | {"--distributed-executor-backend", "--data-parallel-backend", "-dpb"}
 _ONE_RANK = frozenset({"--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"})
 """Flags with which a pod holds one rank of a data-parallel group."""
 _UNTOLD = Spread(None, across=False, written="")
@@ -306,6 +304,8 @@ def spread_of(engine: Engine, container: Container) -> Spread:
     if engine.tensor_parallel == 1 and _SPREADING.isdisjoint(engine.flags):
         return _ONE
     if engine.flag("--distributed-executor-backend") == "external_launcher":
+        return _UNTOLD
+    if any(not engine.flags[name].isdecimal() for name in _SIZES & engine.flags.keys()):
         return _UNTOLD
     tensor, pipeline, nodes = engine.tensor_parallel, engine.pipeline_parallel, engine.nodes
     context = _count(engine, "--prefill-context-parallel-size", "-pcp", "--cp-size")

@@ -127,6 +127,8 @@ class EngineFacts:
     """A flag a line: name, first version, first version without it; ``-`` is *always*."""
     flag_instead: Mapping[str, str] = field(default_factory=dict)
     """What to do without a flag that was removed."""
+    flags_without_effect: frozenset[str] = frozenset()
+    """Removed flags that can be left out, and everything stays as it was meant."""
     loose_flags: tuple[str, ...] = ()
     """Beginnings of flags that take the rest of the word as their value: ``-O`` in ``-O3``."""
     compared: tuple[Version, ...] = ()
@@ -214,23 +216,10 @@ class EngineFacts:
         """Tell whether a version has a flag.
 
         Dots and what follows them belong to the flag's value (``--compilation-config.mode``). An
-        abbreviation counts as the flag, since argparse takes it for that.
+        abbreviation that only one flag of that version begins with counts as that flag, as argparse
+        takes it.
         """
-        flag = flag.partition("=")[0].partition(".")[0].replace("_", "-")
-        table = _flags(self.flag_table)
-        span = table.get(flag)
-        if span is not None:
-            return self._status(flag, span, version)
-        if self.loose_flags and flag.startswith(self.loose_flags):
-            return FlagStatus("known")
-        if flag.startswith("--"):
-            longer = (
-                self._status(name, span, version)
-                for name, span in table.items()
-                if name.startswith(flag)
-            )
-            return next((found for found in longer if found.state == "known"), _UNKNOWN)
-        return _UNKNOWN
+        return _flag_status(self, flag, version)
 
     def flags_like(self, flag: str, version: Version | None) -> tuple[str, ...]:
         """Return a version's flags whose names are close to one that it does not have."""
@@ -239,24 +228,49 @@ class EngineFacts:
         have = [
             name
             for name, span in _flags(self.flag_table).items()
-            if self._status(name, span, version).state == "known"
+            if _status(self, name, span, version).state == "known"
         ]
         return tuple(difflib.get_close_matches(flag, have, 1, cutoff=0.8))
 
-    def _status(
-        self, flag: str, span: tuple[Version, Version | None], version: Version | None
-    ) -> FlagStatus:
-        since, until = span
-        if version is None:
-            return FlagStatus("known") if not since and until is None else FlagStatus("depends")
-        if until is not None and until <= _padded(version):
-            return FlagStatus("removed", until, self.flag_instead.get(flag, ""))
-        if _padded(version) < since:
-            return FlagStatus("too-new", since)
-        return FlagStatus("known")
-
 
 _UNKNOWN = FlagStatus("unknown")
+_KNOWN = FlagStatus("known")
+
+
+@lru_cache(maxsize=4096)
+def _flag_status(facts: EngineFacts, flag: str, version: Version | None) -> FlagStatus:
+    flag = flag.partition("=")[0].partition(".")[0].replace("_", "-")
+    table = _flags(facts.flag_table)
+    span = table.get(flag)
+    found = _status(facts, flag, span, version) if span is not None else _UNKNOWN
+    if found.state in {"known", "depends"}:
+        return found
+    if facts.loose_flags and flag.startswith(facts.loose_flags):
+        return _KNOWN
+    if flag.startswith("--"):
+        longer = [
+            status
+            for name, others in table.items()
+            if name.startswith(flag) and name != flag
+            for status in (_status(facts, name, others, version),)
+            if status.state in {"known", "depends"}
+        ]
+        if len(longer) == 1:
+            return longer[0]
+    return found
+
+
+def _status(
+    facts: EngineFacts, flag: str, span: tuple[Version, Version | None], version: Version | None
+) -> FlagStatus:
+    since, until = span
+    if version is None:
+        return _KNOWN if not since and until is None else FlagStatus("depends")
+    if until is not None and until <= _padded(version):
+        return FlagStatus("removed", until, facts.flag_instead.get(flag, ""))
+    if _padded(version) < since:
+        return FlagStatus("too-new", since)
+    return _KNOWN
 
 
 def written(version: Version) -> str:

@@ -39,6 +39,7 @@ _UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
 """What ``publishNotReadyAddresses`` was before Kubernetes 1.11."""
 _MORE_PORTS = {"triton": ("--grpc-port", 8001)}
 """Engines that answer requests on a second port, the flag that sets it, and its default."""
+_TGI_IMAGE = "huggingface/text-generation-inference"
 POOL_GROUPS = ("inference.networking.k8s.io", "inference.networking.x-k8s.io")
 _ROUTER_SELECTORS = frozenset(
     {"--k8s-label-selector", "--selector", "--prefill-selector", "--decode-selector"}
@@ -239,9 +240,22 @@ def reached(workload: Workload, engine: Engine, target: int | str) -> str:
     others = [one for one in _running(workload) if one is not workload.container]
     if any(number in one.ports.values() for one in others):
         return "beside"
-    if engine.port is None or any(not one.ports for one in others):
+    if not _port_is_told(workload, engine) or any(not one.ports for one in others):
         return "unknown"
     return "nowhere"
+
+
+def _port_is_told(workload: Workload, engine: Engine) -> bool:
+    """Tell whether the engine surely listens on its port; images built by others may set another.
+
+    TGI takes its port from the variable ``PORT``, which its image sets, and others' otherwise.
+    """
+    if engine.port is None:
+        return False
+    container = workload.container
+    if engine.name != "tgi" or container is None or _TGI_IMAGE in container.image:
+        return True
+    return bool(engine.flag("--port", "-p")) or "PORT" in container.env
 
 
 def _listens(engine: Engine) -> set[int | None]:

@@ -7,6 +7,7 @@ Knative) is one in :data:`BUILT_IN`.
 from __future__ import annotations
 
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,9 @@ KEDA_COOLDOWN_S: Final = 300
 """KEDA's own default of ``cooldownPeriod``, in seconds."""
 CPU_DEFAULT: Final = "cpu"
 """What a HorizontalPodAutoscaler without metrics follows: Kubernetes fills in 80 % of CPU."""
+
+_GOOGLE = "prometheus.googleapis.com|"
+"""Begins the names of metrics from Google's managed Prometheus; ``|gauge`` ends them."""
 
 PAUSING: Final = (
     "autoscaling.keda.sh/paused",
@@ -114,6 +118,8 @@ class Trigger:
         """Names of the metrics that it reads, as far as it names any."""
         if self.promql:
             return promql.parse(self.promql).metrics
+        if self.written.startswith(_GOOGLE):
+            return (self.written.removeprefix(_GOOGLE).partition("|")[0],)
         return (self.written,) if self.written != self.type else ()
 
 
@@ -279,18 +285,23 @@ def _strays(snapshot: Snapshot) -> dict[str, list[Scaler]]:
     found: dict[str, list[Scaler]] = {}
     names = {workload.name for workload in snapshot.workloads}
     for group, kind in READERS:
-        for obj, origin in snapshot.read(group, kind, lambda obj, origin: (obj, origin)):
-            target = _target(obj)
+        for obj, origin, target in snapshot.read(group, kind, _with_target):
             if target["target_name"] not in names:
                 continue
             version = target["target_version"] or "apps/v1"
             key = version.rpartition("/")[0], target["target_kind"]
             if key not in known:
                 known[key] = set(snapshot.read(*key, _name_of))
-            place = str(named(obj)["namespace"])
-            if not known[key] & {(place, target["target_name"]), ("", target["target_name"])}:
+            place = named(obj)["namespace"]
+            if known[key] & {(place, target["target_name"]), ("", target["target_name"])}:
+                continue
+            with suppress(shape.ShapeError):  # told of when the Snapshot read it
                 found.setdefault(target["target_name"], []).append(Scaler.from_object(obj, origin))
     return found
+
+
+def _with_target(obj: Raw, origin: Origin | None) -> tuple[Raw, Origin | None, dict[str, Any]]:
+    return obj, origin, _target(obj)
 
 
 def _name_of(obj: Raw, _: Origin | None) -> tuple[str, str]:
@@ -351,7 +362,7 @@ def _names_by_engine(snapshot: Snapshot) -> dict[tuple[str, str | None], list[st
     """Return what pods' names begin with, sorted, by engine and namespace; None is all of them."""
     found: dict[tuple[str, str | None], set[str]] = {}
     for workload in snapshot.workloads:
-        if workload.engine is not None:
+        if workload.engine is not None and workload.serves:
             for namespace in (workload.namespace, None):
                 found.setdefault((workload.engine.name, namespace), set()).add(f"{workload.name}-")
     return {key: sorted(names) for key, names in found.items()}

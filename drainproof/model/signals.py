@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from drainproof.model.engines import EngineFacts
     from drainproof.model.shell import Command
 
-INITS = frozenset({"tini", "tini-static", "dumb-init", "catatonit", "docker-init"})
+_INITS = frozenset({"tini", "tini-static", "dumb-init", "catatonit", "docker-init"})
 """First processes that pass SIGTERM on to their child, and end when it ends."""
 _PREFIXES = frozenset(
     {"env", "nice", "ionice", "nohup", "numactl", "taskset", "chrt", "stdbuf", "timeout", "gosu"}
 )
 """Programs that become the command behind them, or pass SIGTERM on to it."""
+_BEFORE = _INITS | _PREFIXES
 _SAYS = frozenset({"echo", "printf", "trap", "export", "which", "alias"})
 """Programs that may have an engine's command line among their words without running it."""
 _EXEC = re.compile(r"(?<![\w./$%-])exec(?=[ \t])")
@@ -65,6 +66,9 @@ class Signalled:
     """Matches in the script where ``exec`` is missing; None if adding it would not be enough."""
 
 
+_DIRECT = Signalled(Path.REACHES)
+
+
 def follow(argv: Sequence[str], env: Mapping[str, str], facts: EngineFacts) -> Signalled:
     """Return how SIGTERM fares when a container starts with ``argv``.
 
@@ -73,11 +77,11 @@ def follow(argv: Sequence[str], env: Mapping[str, str], facts: EngineFacts) -> S
         env: Variables whose value is known.
         facts: The engine that the container is known to run.
     """
-    words = [shell.expand_references(word, env) for word in argv]
-    at = _shell_at(words)
+    at = _shell_at(argv)
     if at is None:
-        unseen = bool(words) and words[0].endswith(".sh") and not facts.is_started_by(words[0])
-        return Signalled(Path.UNSEEN, script=words[0]) if unseen else Signalled(Path.REACHES)
+        unseen = bool(argv) and argv[0].endswith(".sh") and not facts.is_started_by(argv[0])
+        return Signalled(Path.UNSEEN, script=argv[0]) if unseen else _DIRECT
+    words = [shell.expand_references(word, env) for word in argv]
     program = shell.basename(words[at])
     script = shell.script_of(words[at:])
     if script is None:
@@ -95,7 +99,7 @@ def _shell_at(words: Sequence[str]) -> int | None:
         program = shell.basename(word)
         if program in shell.SHELLS:
             return index
-        if index == 0 and program not in INITS and program not in _PREFIXES:
+        if index == 0 and program not in _BEFORE:
             return None
     return None
 

@@ -6,6 +6,7 @@ A Snapshot needs neither files nor a cluster: it can be saved, and judged again 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -133,7 +134,7 @@ class Snapshot:
         self.texts = dict(texts or {})
         self.metrics = metrics
         self.unseen = dict(unseen or {})
-        self.calls = dict(calls or {})
+        self.calls = Counter(calls or {})
         self._problems = tuple(problems)
         self._index: _Index | None = None
         self._joins: dict[Callable[[Snapshot], object], object] = {}

@@ -55,6 +55,8 @@ def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:
         "workloads": len(snapshot.workloads),
         "other_workloads": snapshot.other_workloads,
         "files": snapshot.files,
+        "not_run": [item.slug for item in result.not_run],
+        "api_calls": dict(sorted(snapshot.calls.items())),
         "problems": len(rows.problems),
         "fail_on": result.fail_on.value,
         "exit_code": int(result.exit_code),

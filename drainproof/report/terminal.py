@@ -63,7 +63,13 @@ def looked_at(result: AuditResult) -> str:
     files = f" in {plural(snapshot.files, 'file')}" if snapshot.files else ""
     source = f" in {snapshot.source}" if snapshot.source else ""
     others = f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
-    return f"{workloads}{files}{source}{others}; profile {result.profile}."
+    calls = f"; {plural(snapshot.calls.total(), 'API call')}" if snapshot.calls else ""
+    without = f" Not run without --prometheus: {_slugs(result)}." if result.not_run else ""
+    return f"{workloads}{files}{source}{others}; profile {result.profile}{calls}.{without}"
+
+
+def _slugs(result: AuditResult) -> str:
+    return ", ".join(item.slug for item in result.not_run)
 
 
 class _Report:

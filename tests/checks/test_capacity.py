@@ -1,8 +1,8 @@
-"""The capacity checks where a manifest alone doesn't show it: what can't be told, what is mended."""
+"""The capacity checks beyond their fixtures: what can't be told, and what is mended."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +11,13 @@ from drainproof.content import content
 from drainproof.fix import apply
 from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
-from drainproof.model.finding import Finding
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from drainproof.model.finding import Finding
 
 CHECKS = {check.slug: check for check in registry.load(kind="manifest").checks}
 CAPACITY = (
@@ -82,7 +86,7 @@ REPAIRED = [
 @pytest.mark.parametrize(
     ("slug", "path"), REPAIRED, ids=lambda value: getattr(value, "stem", value)
 )
-def test_a_repair_mends_what_it_is_offered_for(slug: str, path: Any) -> None:  # noqa: ANN401 - a path
+def test_a_repair_mends_what_it_is_offered_for(slug: str, path: Path) -> None:
     check = [CHECKS[slug]]
     mended, after = apply.mend(files.read([path]), PROFILES["production"], check)
     assert len(mended) == 1

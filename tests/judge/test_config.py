@@ -108,7 +108,7 @@ def test_numbers_of_another_profile_change_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("profile = ", r"drainproof\.toml: not TOML: .*line 1"),
+        ("a = 1\nprofile = dev\n", r"drainproof\.toml: not TOML: .*line 2"),
         ('profil = "dev"', "profil: there is no such setting; did you mean profile?"),
         ('profile = "prod"', "profile: expected production or dev or module, found the string"),
         ("profile = 3", "profile: expected .* found the number 3"),

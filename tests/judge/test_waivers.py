@@ -88,10 +88,10 @@ def test_a_waiver_may_name_many_subjects_the_id_and_today(changes: Raw, tmp_path
 
 def test_an_expired_waiver_fails_beside_the_finding_that_it_was_for(tmp_path: Path) -> None:
     result = audited(written(tmp_path, {**WHOLE, "expires": "2026-11-23"}))
-    assert messages(result)[1:] == [
-        "the waiver of prestop-delay on Deployment/inference/llama expired on 2026-11-23, so "
-        "1 finding of it count again; its owner is team-batch"
-    ]
+    assert messages(result)[1] == (
+        "the waiver of prestop-delay on Deployment/inference/llama expired on 2026-11-23, "
+        "so 1 finding of it count again; its owner is team-batch"
+    )
     assert [outcome.check.slug for outcome in result.outcomes] == ["prestop-delay", "waivers"]
     assert result.exit_code is ExitCode.FINDINGS
 
@@ -208,7 +208,11 @@ def test_an_empty_list_and_a_document_separator_are_fine(tmp_path: Path) -> None
 def test_a_waiver_of_a_check_that_there_is_not_is_an_error_with_a_suggestion(
     tmp_path: Path,
 ) -> None:
-    listed = written(tmp_path, {**WHOLE, "check": "prestop-dely"})
+    (tmp_path / "w.yaml").write_text(
+        "waivers:\n- check: prestop-dely\n  subject: a\n  reason: b\n  owner: c\n"
+        "  expires: 2027-01-31\n"
+    )
+    listed = waivers.read(tmp_path / "w.yaml")
     with pytest.raises(
         UserError, match=r"w\.yaml:2: there is no check 'prestop-dely'.*prestop-delay"
     ):

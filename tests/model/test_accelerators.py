@@ -174,6 +174,7 @@ def test_a_count_that_is_no_quantity_is_a_wrong_type() -> None:
         (("-tp", "8", "-pp", "2", "--nnodes=2"), (8, False)),
         (("-tp", "8", "-pp", "2", "--distributed-executor-backend=ray"), (16, True)),
         (("-tp", "2", "--data-parallel-size-local=$(LOCAL)", "-dp", "4"), (None, False)),
+        (("--tensor-parallel-size=$(GPUS)",), (None, False)),
         (("--distributed-executor-backend=external_launcher",), (None, False)),
     ],
 )

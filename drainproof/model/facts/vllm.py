@@ -674,6 +674,18 @@ VLLM = EngineFacts(
         "--use-v2-block-manager": "it has been the only one for long",
         "--worker-use-ray": "--distributed-executor-backend=ray has replaced it",
     },
+    flags_without_effect=frozenset(
+        {
+            "--disable-async-output-proc",
+            "--disable-log-requests",
+            "--enable-reasoning",
+            "--multi-step-stream-outputs",
+            "--num-scheduler-steps",
+            "--preemption-mode",
+            "--swap-space",
+            "--use-v2-block-manager",
+        }
+    ),
     loose_flags=("-O", "-cc"),
     compared=((0, 4, 3), (0, 33, 0)),
     parallel_flags=("--tensor-parallel-size", "-tp"),
