@@ -79,6 +79,10 @@ def test_only_inconclusive_findings_exit_with_3(manifests: Path) -> None:
         (["audit", "--context", "x", "-A", "y"], "expected either paths or --context"),
         (["audit", "--checks", "gone", "-"], "expected a folder of checks"),
         (["audit", "-"], "nothing to audit"),
+        (["audit", "--select", "prestop", "-"], "there is no check 'prestop'"),
+        (["audit", "--format", "json", "--format", "html", "-"], "to standard output"),
+        (["audit", "--config", "gone.toml", "-"], "gone.toml: cannot be read"),
+        (["audit", "--waivers", "gone.yaml", "-"], "gone.yaml: cannot be read"),
         (["audit", "--format", "pdf", "-"], "expected --format terminal|json|junit|"),
         (["rules", "no-such"], "there is no check 'no-such'"),
         (["no-such"], "No such command 'no-such'"),
@@ -142,9 +146,72 @@ def test_a_check_of_a_users_own_runs_beside_the_others(manifests: Path, tmp_path
         "def long_names(workload):\n"
         '    yield workload.finding("metadata.name", f"{workload.name} is short")\n'
     )
-    done = run("audit", manifests, "--checks", tmp_path)
+    done = run("audit", manifests, "--checks", tmp_path, "--select", "mine", "--fail-on", "warning")
     assert done.returncode == 1
     assert "llama is short" in done.stdout
+
+
+def test_warnings_fail_only_where_they_are_asked_to(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(yaml.safe_dump(deployment()))  # no scaler: a warning in files
+    done = run("audit", manifests, *FEW)
+    assert (done.returncode, "1 warning." in done.stdout) == (0, True)
+    assert run("audit", manifests, *FEW, "--fail-on", "warning").returncode == 1
+
+
+def test_several_reports_are_written_at_once(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    sarif, html = tmp_path / "a.sarif", tmp_path / "a.html"
+    done = run(
+        "audit", manifests, *FEW, "--format", "sarif", "--output", sarif, "--format", "terminal",
+        "--format", f"html={html}",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.startswith("Deployment/inference/llama")
+    assert orjson.loads(sarif.read_bytes())["version"] == "2.1.0"
+    assert html.read_text().startswith("<!doctype html>")
+
+
+def test_a_baseline_is_written_and_leaves_new_findings_only(
+    manifests: Path, tmp_path: Path
+) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    known = tmp_path / "known.json"
+    done = run("audit", manifests, *FEW, "--write-baseline", known)
+    assert (done.returncode, done.stdout) == (0, f"{known}: 1 finding taken as given.\n")
+    done = run("audit", manifests, *FEW, "--baseline", known)
+    assert (done.returncode, "1 in the baseline." in done.stdout) == (0, True)
+    (manifests / "b.yaml").write_text(BAD.replace("llama", "other"))
+    done = run("audit", manifests, *FEW, "--baseline", known)
+    assert (done.returncode, done.stdout.count("no preStop hook")) == (1, 1)
+
+
+def test_settings_of_the_working_directory_hold(
+    manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    monkeypatch.chdir(manifests)
+    (manifests / "drainproof.toml").write_text('select = ["has-scaler"]\n')
+    assert run("audit", "a.yaml").returncode == 0
+    assert run("audit", "a.yaml", "--select", "prestop-delay").returncode == 1
+    (manifests / "drainproof.toml").write_text('selekt = ["has-scaler"]\n')
+    done = run("audit", "a.yaml")
+    assert (done.returncode, "did you mean select?" in done.stderr) == (2, True)
+
+
+def test_a_waiver_in_a_file_lets_a_finding_stay(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    waivers = tmp_path / "w.yaml"
+    waivers.write_text(
+        "waivers:\n- check: prestop-delay\n  subject: Deployment/inference/*\n"
+        "  reason: short answers\n  owner: team-batch\n  expires: 2999-01-31\n"
+    )
+    done = run("audit", manifests, *FEW, "--waivers", waivers)
+    assert done.returncode == 0
+    assert "waived: short answers (team-batch, until 2999-01-31)" in done.stdout
+    waivers.write_text(waivers.read_text().replace("2999", "2020"))
+    done = run("audit", manifests, *FEW, "--waivers", waivers)
+    assert done.returncode == 1
+    assert f"error  waivers DP001  {waivers}:6" in done.stdout
 
 
 def test_rules_are_listed_and_explained() -> None:

@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+import orjson
 import pytest
 import yaml
 
@@ -20,6 +21,8 @@ SCRIPT = {"preStop": {"exec": {"command": ["/drain.sh"]}}}
 
 @pytest.fixture
 def manifests(pytester: pytest.Pytester) -> Path:
+    few = '["prestop-delay", "rolling-update", "has-scaler"]'
+    (pytester.path / "drainproof.toml").write_text(f"select = {few}\n")
     path = pytester.mkdir("deploy")
     text = yaml.safe_dump_all([deployment(lifecycle=None), scaled_object()])
     (path / "a.yaml").write_text(text)
@@ -30,7 +33,7 @@ def test_a_check_on_a_subject_is_one_item_with_a_readable_id(
     pytester: pytest.Pytester, manifests: Path
 ) -> None:
     done = pytester.runpytest(CHECKS, "--manifests", manifests, "-v")
-    done.assert_outcomes(passed=9, failed=1)
+    done.assert_outcomes(passed=2, failed=1)
     done.stdout.fnmatch_lines(["*::prestop-delay[[]Deployment/inference/llama[]] FAILED*"])
 
 
@@ -49,9 +52,9 @@ def test_items_are_selected_by_keyword_and_by_marker(
     pytester: pytest.Pytester, manifests: Path
 ) -> None:
     done = pytester.runpytest(CHECKS, "--manifests", manifests, "-k", "rolling-update")
-    done.assert_outcomes(passed=1, deselected=9)
+    done.assert_outcomes(passed=1, deselected=2)
     done = pytester.runpytest(CHECKS, "--manifests", manifests, "-m", "not drainproof")
-    done.assert_outcomes(deselected=10)
+    done.assert_outcomes(deselected=3)
 
 
 def test_one_file_of_checks_can_be_run_alone(pytester: pytest.Pytester, manifests: Path) -> None:
@@ -83,15 +86,122 @@ def test_the_profile_changes_the_numbers(pytester: pytest.Pytester, manifests: P
     hook = {"preStop": {"sleep": {"seconds": 5}}}
     (manifests / "a.yaml").write_text(yaml.safe_dump(deployment(lifecycle=hook)))
     check = CHECKS / "prestop_delay.py"
-    pytester.runpytest(check, "--manifests", manifests).assert_outcomes(failed=1)
-    done = pytester.runpytest(check, "--manifests", manifests, "--profile", "module")
+    strict = ("--manifests", manifests, "--fail-on", "warning")
+    pytester.runpytest(check, *strict).assert_outcomes(failed=1)
+    pytester.runpytest(check, *strict, "--profile", "module").assert_outcomes(passed=1)
+
+
+def test_a_finding_below_fail_on_passes_and_is_listed(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    hook = {"preStop": {"sleep": {"seconds": 5}}}
+    (manifests / "a.yaml").write_text(yaml.safe_dump(deployment(lifecycle=hook)))
+    done = pytester.runpytest(CHECKS / "prestop_delay.py", "--manifests", manifests, "-v")
     done.assert_outcomes(passed=1)
+    done.stdout.fnmatch_lines(
+        [
+            "*::prestop-delay* WARNING*",
+            "*drainproof: findings below --fail-on*",
+            "prestop-delay[[]Deployment/inference/llama[]]",
+            "warning: deploy/a.yaml:*",
+            "  SIGTERM is delayed by 5 s*",
+        ]
+    )
+
+
+WAIVER = "{{reason: short answers, owner: team-batch, expires: {}}}"
+
+
+def waive(manifests: Path, day: str) -> None:
+    obj = deployment(lifecycle=None)
+    obj["metadata"]["annotations"] = {"waive.drainproof.dev/prestop-delay": WAIVER.format(day)}
+    (manifests / "a.yaml").write_text(yaml.safe_dump_all([obj, scaled_object()]))
+
+
+def test_a_waived_finding_is_an_expected_failure_with_its_reason(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    waive(manifests, "2999-01-31")
+    done = pytester.runpytest(CHECKS, "--manifests", manifests, "-rx", "--junitxml=r.xml")
+    done.assert_outcomes(passed=3, xfailed=1)  # the waiver itself is an item that passes
+    done.stdout.fnmatch_lines(["XFAIL * waived: short answers (team-batch, until 2999-01-31)"])
+    (skipped,) = ET.parse(pytester.path / "r.xml").iter("skipped")  # noqa: S314 - our own file
+    assert skipped.get("message") == "waived: short answers (team-batch, until 2999-01-31)"
+
+
+def test_an_expired_waiver_fails_as_an_item_of_its_own(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    waive(manifests, "2020-01-31")
+    done = pytester.runpytest(CHECKS, "--manifests", manifests, "-v")
+    done.assert_outcomes(passed=2, failed=2)
+    done.stdout.fnmatch_lines(
+        ["*::waivers[[]prestop-delay of Deployment/inference/llama[]] FAILED*", "*expired on 2020*"]
+    )
+
+
+def test_a_waiver_that_cannot_be_read_fails_once(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    waive(manifests, "tomorrow")
+    done = pytester.runpytest(CHECKS, "--manifests", manifests)
+    done.assert_outcomes(passed=2, failed=2)
+    done.stdout.fnmatch_lines(["*a waiver: expires: expected the last day that it holds*"])
+
+
+def test_findings_of_the_baseline_are_expected_failures(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    command = [sys.executable, "-m", "drainproof", "audit", "deploy", "--write-baseline", "b.json"]
+    subprocess.run(command, cwd=pytester.path, check=True, capture_output=True, timeout=60)
+    done = pytester.runpytest(CHECKS, "--manifests", manifests, "--baseline", "b.json", "-rx")
+    done.assert_outcomes(passed=2, xfailed=1)
+    done.stdout.fnmatch_lines(["XFAIL * in the baseline"])
+
+
+def test_the_plugin_and_the_command_line_say_the_same(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    waive(manifests, "2020-01-31")
+    command = [sys.executable, "-m", "drainproof", "audit", "deploy", "--format", "json"]
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, check=False, timeout=60)
+    findings = orjson.loads(done.stdout)["findings"]
+    pytester.runpytest(CHECKS, "--manifests", manifests, "--junitxml=r.xml")
+    cases = ET.parse(pytester.path / "r.xml").iter("testcase")  # noqa: S314 - our own file
+    failed = {
+        item.get("value")
+        for case in cases
+        if case.find("failure") is not None
+        for item in case.iter("property")
+        if item.get("name") == "check"
+    }
+    assert failed == {item["check"] for item in findings} == {"prestop-delay", "waivers"}
+
+
+def test_a_field_of_the_wrong_type_fails_what_needs_it_without_a_traceback(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    text = yaml.safe_dump_all([deployment(), scaled_object(minReplicaCount="two")])
+    (manifests / "a.yaml").write_text(text)
+    done = pytester.runpytest(CHECKS, "--manifests", manifests)
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    done.stdout.fnmatch_lines(["*expected a whole number, found the string*"])
+    assert "Traceback" not in done.stdout.str()
+
+
+def test_the_name_of_the_package_means_its_own_checks(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    done = pytester.runpytest("--pyargs", "drainproof", "--manifests", manifests)
+    done.assert_outcomes(passed=2, failed=1)
+    done = pytester.runpytest("--pyargs", "drainproof")
+    done.stderr.fnmatch_lines(["*checks need something to look at*"])
 
 
 def test_input_that_cannot_be_read_fails_once(pytester: pytest.Pytester, manifests: Path) -> None:
     (manifests / "b.yaml").write_text("a: [\n")
     done = pytester.runpytest(CHECKS, "--manifests", manifests, "-v")
-    done.assert_outcomes(passed=9, failed=2)
+    done.assert_outcomes(passed=2, failed=2)
     done.stdout.fnmatch_lines(["*::readable[[]deploy/b.yaml:2[]] FAILED*"])
 
 
@@ -112,6 +222,9 @@ def test_the_same_object_in_two_files_gives_two_items(
         (["--manifests", "empty"], "*empty: expected manifests*"),
         (["--manifests", "other"], "*nothing to audit*"),
         (["--manifests", "deploy", "--profile", "prod"], "*expected a profile*"),
+        (["--manifests", "deploy", "--waivers", "gone"], "*gone: cannot be read*"),
+        (["--manifests", "deploy", "--baseline", "gone"], "*gone: cannot be read*"),
+        (["--manifests", "deploy", "--drainproof-config", "gone"], "*gone: cannot be read*"),
         (["--manifests", "deploy", "--context", "x"], "*expected either --manifests or --context*"),
         (["--context", "x"], "*expected --namespace NAME or --all-namespaces*"),
         (["--target", "deployment/x"], "*--target needs --context NAME and one --namespace NAME*"),
@@ -132,7 +245,7 @@ def test_workers_in_parallel_collect_the_same_items(
     pytester: pytest.Pytester, manifests: Path
 ) -> None:
     done = pytester.runpytest(CHECKS, "--manifests", manifests, "-n", "2")
-    done.assert_outcomes(passed=9, failed=1)
+    done.assert_outcomes(passed=2, failed=1)
 
 
 def test_other_peoples_tests_are_left_alone(pytester: pytest.Pytester) -> None:

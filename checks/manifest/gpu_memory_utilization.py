@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model import arguments
+from drainproof.model import arguments, shape
 from drainproof.model.engine import parse_flags
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _together(workload: Workload, engine: Engine, accelerators: Accelerators) ->
     """Yield the sum of what engines that share a claimed GPU take of it."""
     sharing, total = [], 0.0
     for container in workload.containers:
-        claims = (container.raw.get("resources") or {}).get("claims") or ()
+        resources = shape.mapping(container.raw, "resources", container.path)
+        claims = shape.mappings(resources, "claims", f"{container.path}.resources")
         if not any(claim.get("name") in accelerators.claims for claim in claims):
             continue
         flags = parse_flags(container.command_line)

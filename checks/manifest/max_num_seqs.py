@@ -7,9 +7,9 @@ What it checks
 
 Why
     All requests of a batch share the GPU: the more run, the slower each user's tokens come. By
-    default vLLM takes up to 256, and 1,024 on GPUs of 70 GiB and more. Too few, and users queue
-    while the GPU idles. A batch of tokens that is smaller than the number of requests is refused
-    at start.
+    default vLLM takes up to 256, and newer versions 1,024 on an H100 or larger. Too few, and users
+    queue while the GPU idles. A batch of tokens that is smaller than the number of requests is
+    refused at start.
 
 Fix
     Start with ``--max-num-seqs=64`` and tune it by the time per output token.
@@ -58,8 +58,8 @@ def batch_size_is_chosen(
             return
         yield workload.finding(
             path,
-            f"{flag} is not set, so up to 256 requests run at once (1,024 on GPUs of 70 GiB and "
-            "more): each user's tokens come the slower the more there are",
+            f"{flag} is not set, so up to 256 requests run at once (newer versions: 1,024 on an "
+            "H100 or larger): each user's tokens come the slower the more there are",
         )
         return
     if not written.lstrip("-").isdecimal():

@@ -17,7 +17,7 @@ Why
 Fix
     Mount a PersistentVolumeClaim with ``accessModes: [ReadWriteMany]`` (or ReadOnlyMany, filled
     beforehand) where the engine keeps its downloads. A ``hostPath`` on local disks that is filled
-    once a node, or an image volume, do as well.
+    once a node, an image volume, KServe's ``oci://`` and LocalModelCache do as well.
 
 Source
     Module 1.5, "Common Mistakes" (downloading on every pod start) and the incident in which each
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from drainproof.model.finding import Finding
     from drainproof.model.scaler import Scaler
     from drainproof.model.snapshot import Snapshot
-    from drainproof.model.volumes import Held, Weights
+    from drainproof.model.volumes import Held, Uri, Weights
     from drainproof.model.workload import Workload
 
 _SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
@@ -55,6 +55,10 @@ def weights_outlive_a_replica(
     snapshot: Snapshot,
 ) -> Iterator[Finding]:
     """Yield what makes each new replica download, or keeps it from mounting what is there."""
+    uri = volumes.uri_of(workload)
+    if uri is not None:
+        yield from _brought(workload, uri, scalers, snapshot)
+        return
     weights = volumes.weights_of(workload, engine, container)
     if weights.source == "streamed":
         return
@@ -71,7 +75,22 @@ def weights_outlive_a_replica(
     elif not held.outlives_pod:
         yield from _lost(workload, engine, container, held)
     elif held.claim:
-        yield from _can_mount(workload, held, scalers, snapshot)
+        path = f"{held.path}.claimName"
+        yield from _can_mount(workload, held.claim, path, scalers, snapshot)
+
+
+def _brought(
+    workload: Workload, uri: Uri, scalers: Sequence[Scaler], snapshot: Snapshot
+) -> Iterator[Finding]:
+    if uri.claim:
+        yield from _can_mount(workload, uri.claim, uri.path, scalers, snapshot)
+    elif uri.is_fetched and not volumes.is_cached_on_nodes(snapshot, uri.uri):
+        yield workload.finding(
+            uri.path,
+            f"KServe downloads {uri.uri} for each new replica, so that it serves minutes later; "
+            "expected pvc://, oci:// or a LocalModelCache",
+            Severity.WARNING,
+        )
 
 
 def _not_held(
@@ -80,9 +99,9 @@ def _not_held(
     if not workload.complete:
         return
     mounts = f"{container.path}.volumeMounts"
-    others = [held for held in volumes.volumes_for_data(workload, container) if held.outlives_pod]
+    others = list(volumes.volumes_for_data(workload, container))
     if weights.source == "unknown":
-        if not others:
+        if not others and workload.serves:
             yield workload.inconclusive(
                 mounts, "which model is served can't be told, nor where its weights come from"
             )
@@ -135,14 +154,14 @@ def _lost(
 
 
 def _can_mount(
-    workload: Workload, held: Held, scalers: Sequence[Scaler], snapshot: Snapshot
+    workload: Workload, name: str, path: str, scalers: Sequence[Scaler], snapshot: Snapshot
 ) -> Iterator[Finding]:
-    claim = volumes.claim_of(snapshot, workload, held.claim)
+    claim = volumes.claim_of(snapshot, workload, name)
     if claim is None:
         yield snapshot.absence(
             workload,
-            f"{held.path}.claimName",
-            f"there is no PersistentVolumeClaim {held.claim}: without it no replica starts",
+            path,
+            f"there is no PersistentVolumeClaim {name}: without it no replica starts",
         )
         return
     modes = claim.access_modes

@@ -200,7 +200,7 @@ def _service_port(
     severity: Severity | None,
 ) -> Finding:
     leading = [port for port in service.ports if _leads_to_metrics(port.target, subject)]
-    lost = f"Prometheus scrapes nothing of {subject.workload.ref}"
+    lost = f"the monitor finds nothing to scrape of {subject.workload.ref}"
     if endpoint.port and len(leading) == 1 and not leading[0].name:
         path = f"{leading[0].path}.name"
         return service.finding(
@@ -241,7 +241,7 @@ def _pod_port(
     return monitor.finding(
         endpoint.field,
         f"port {asked!r} is none of {subject.engine.title}'s in {subject.workload.ref}, whose "
-        f"metrics are on {subject.port}: Prometheus scrapes nothing of it",
+        f"metrics are on {subject.port}: the monitor finds nothing to scrape",
         severity,
         repair={f"{endpoint.path}.port": names[0]} if len(names) == 1 and endpoint.port else None,
     )
@@ -293,8 +293,8 @@ def _missed(monitor: Monitor, service: RoutedService, subject: _Subject) -> Iter
         yield monitor.finding(
             "spec.selector",
             f"it asks for pods labelled {in_words(monitor.selector.labels)}, which is how "
-            f"{service.ref} is labelled, not the pods of {workload.ref}: Prometheus scrapes "
-            "nothing of them",
+            f"{service.ref} is labelled, not the pods of {workload.ref}: it finds nothing to "
+            "scrape",
         )
 
 
@@ -304,7 +304,7 @@ def _elsewhere(monitor: Monitor, namespace: str, subject: _Subject) -> Finding:
     return monitor.finding(
         path,
         f"it looks in the namespace {looks} only, and {subject.workload.ref} is in {namespace}: "
-        "Prometheus scrapes nothing of it",
+        "it finds nothing to scrape",
         repair=None if monitor.namespaces else {f"{path}.matchNames": [namespace]},
     )
 
@@ -320,7 +320,7 @@ def _unlabelled(monitor: Monitor, subject: _Subject) -> Iterator[Finding]:
     yield service.finding(
         "metadata.labels",
         f"{monitor.ref} asks for Services labelled {in_words(lacking)}; the pods of "
-        f"{subject.workload.ref} are, their Service is not: Prometheus scrapes nothing of them",
+        f"{subject.workload.ref} are, their Service is not: the monitor finds nothing to scrape",
         repair={f"metadata.labels[{key}]": value for key, value in lacking.items()}
         if only
         else None,

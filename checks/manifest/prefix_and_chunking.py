@@ -17,9 +17,9 @@ Fix
 
 Source
     Module 1.5, "Key vLLM Parameters" ("enable for mixed-length traffic"). vLLM's V1 engine, the
-    default since 0.8, and TGI 3.0 have both on. That TGI has no prefix caching, as the module's
-    comparison says, ended with 3.0. That prefix caching shortens the start, as its war story has
-    it, is not so: it starts empty.
+    default since 0.8, has both on, and so has TGI 3, though the module's comparison says that TGI
+    has no prefix caching. That prefix caching shortens the start, as the module's war story has it,
+    is not so: the cache starts empty.
 """
 
 from __future__ import annotations

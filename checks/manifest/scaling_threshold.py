@@ -21,6 +21,7 @@ Source
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
@@ -111,13 +112,13 @@ def _threshold(
 
 def _number(written: str) -> float | None:
     try:
-        return float(written)
+        number = float(written)
     except ValueError:
-        pass
-    try:
-        return quantity(written, "")
-    except ValueError:
-        return None
+        try:
+            number = quantity(written, "")
+        except ValueError:
+            return None
+    return number if math.isfinite(number) else None
 
 
 def _reach(engine: Engine, trigger: Trigger, number: float) -> str:

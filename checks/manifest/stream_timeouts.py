@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import routes
-from drainproof.model.limits import Buffered
+from drainproof.model.limits import Buffered, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,12 @@ def timeouts_outlast_a_stream(
                 f"{'' if found.written else ' (its default)'}: users wait for the last token to "
                 "see the first",
                 repair=found.repair,
+            )
+        elif isinstance(found, Unseen):
+            yield found.where.assumption(
+                found.path,
+                f"{found.what} is not in the input: this holds if its own timeouts outlast "
+                f"{profile.stream_s} s",
             )
         elif found.seconds < profile.stream_s:
             yield _too_short(found, workload, profile)

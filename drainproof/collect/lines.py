@@ -7,22 +7,29 @@ Most manifests are plain block YAML, where indentation alone leads to a field. W
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+
+import orjson
 
 from drainproof.collect import yaml_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from drainproof.model.finding import Origin
 
 _STEP = re.compile(r"\[(\d+)\]|\[([^\[\]]+)\]|([^.\[\]]+)")
-_NOT_BLOCK = frozenset("{[\"'&*!?|>@%`")
-_Position = tuple[int, int]
-"""Row and column, from 0, at which a node begins."""
+_NOT_BLOCK = "{[\"'&*!?|>@%`"
+_FAR = 4096
+"""Characters up to which a key is looked for before it is known where its mapping ends."""
+_MAX_COMPOSED = 4 * 2**20
+"""Longest document, in characters, whose nodes are all made to find lines."""
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]|[^\s{}\[\],":]+')
+_BLOCK = 2**20
 
 
 @lru_cache(maxsize=1024)
@@ -42,6 +49,7 @@ class Lines:
 
     def __init__(self, texts: dict[str, str] | None = None) -> None:
         self._texts = dict(texts or {})
+        self._open = ""
 
     def find(self, places: Sequence[tuple[Origin, str]]) -> list[int]:
         """Return the line of each field, in the order of ``places``, one document at a time.
@@ -51,26 +59,52 @@ class Lines:
         """
         by_document: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, (origin, _) in enumerate(places):
-            if not origin.line:
-                continue
-            by_document[origin.file, origin.start].append(index)
+            if origin.line:
+                by_document[origin.file, origin.start].append(index)
         found = [0] * len(places)
         for wanted in by_document.values():
             first = places[wanted[0]][0]
-            text = self._text(first.file)[first.start : first.end]
-            paths = [(*places[index][0].prefix, *steps(places[index][1])) for index in wanted]
+            text = self._text(first)
+            paths = [
+                (*prefix, *steps(path)) if (prefix := origin.prefix) else steps(path)
+                for origin, path in (places[index] for index in wanted)
+            ]
             for index, line in zip(wanted, _lines_in(text, paths), strict=True):
                 found[index] = first.line + line - 1
         return found
 
-    def _text(self, file: str) -> str:
-        if file not in self._texts:
-            try:
-                read = Path(file).read_text(encoding="utf-8-sig", errors="replace")
-            except OSError:
-                read = ""
-            self._texts = {file: read}  # one file at a time, so that memory stays small
-        return self._texts[file]
+    def _text(self, origin: Origin) -> str:
+        """Return the text of a document; empty if it can't be read any more."""
+        if origin.file in self._texts:
+            return self._texts[origin.file][origin.start : origin.end]
+        if origin.file != self._open:
+            self._open = origin.file
+            self._source = _Source(origin.file)
+        return self._source.text(origin.start, origin.end)
+
+
+class _Source:
+    """A file of which only parts are in memory, unless that can't be: characters aren't bytes."""
+
+    def __init__(self, file: str) -> None:
+        self._file = Path(file)
+        self._whole: str | None = None
+        self._stream: BinaryIO | None = None
+        try:
+            stream = self._file.open("rb")
+            if all(block.isascii() for block in iter(partial(stream.read, _BLOCK), b"")):
+                self._stream = stream
+                return
+            stream.close()
+            self._whole = self._file.read_bytes().decode("utf-8-sig", errors="replace")
+        except OSError:
+            self._whole = ""
+
+    def text(self, start: int, end: int) -> str:
+        if self._stream is None:
+            return (self._whole or "")[start:end]
+        self._stream.seek(start)
+        return self._stream.read(end - start).decode("ascii", errors="replace")
 
 
 def _lines_in(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int]:
@@ -79,12 +113,16 @@ def _lines_in(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int]:
     found = [line for line in quick if line is not None]
     if len(found) == len(quick):
         return found
+    if text.lstrip()[:1] in {"{", "["}:
+        in_json = _lines_in_json(text, paths)
+        if in_json is not None:
+            return in_json
     node = None
-    if text:
+    if 0 < len(text) < _MAX_COMPOSED:
         try:
             node = yaml_text.compose(text)
         except yaml_text.YamlError:
-            node = None  # JSON with tabs, or the file changed meanwhile: its first line will do
+            node = None  # the file changed meanwhile: its first line will do
     return [1 if node is None else yaml_text.line_of(node, path) for path in paths]
 
 
@@ -100,10 +138,10 @@ class BlockText:
     """
 
     def __init__(self, text: str) -> None:
-        self._rows = text.split("\n")
-        self._indents = [_indent(row) for row in self._rows]
-        self._known: dict[tuple[str | int, ...], tuple[int, _Position | None]] = {}
-        """The row that a path leads to, and where its value begins."""
+        self._text = f"\n{text}\n"  # so that every row has a newline before and after it
+        self._known: dict[tuple[str | int, ...], tuple[int, _Node | None]] = {}
+        """Where the row that a path leads to begins, and the node that is its value."""
+        self._rows: list[int] = []
 
     def line_of(self, path: Sequence[str | int]) -> int | None:
         """Return the line of a field, from 1; of its nearest parent if it is absent.
@@ -112,99 +150,194 @@ class BlockText:
             None if the way there is not plain block YAML.
         """
         try:
-            return self._find(tuple(path))[0] + 1
+            return self._line(self._find(tuple(path))[0])
         except _NotBlock:
             return None
 
-    def _find(self, path: tuple[str | int, ...]) -> tuple[int, _Position | None]:
+    def _line(self, at: int) -> int:
+        if len(self._text) <= _FAR:
+            return self._text.count("\n", 0, at)
+        if not self._rows:
+            self._rows = [found.start() for found in re.finditer("\n", self._text)]
+        return bisect_left(self._rows, at)
+
+    def _find(self, path: tuple[str | int, ...]) -> tuple[int, _Node | None]:
         found = self._known.get(path)
         if found is None:
             found = self._known[path] = self._step(path) if path else self._root()
         return found
 
-    def _root(self) -> tuple[int, _Position]:
-        at = self._content(0)
-        if at is None or (at[0] == 0 and at[1] > 0):  # nothing, or content beside the separator
+    def _root(self) -> tuple[int, _Node]:
+        at = _CONTENT.match(self._text)
+        if at is None:  # nothing, or content beside the separator
             raise _NotBlock
-        return at[0], at
+        node = _Node(at.end(), len(at[1]), len(self._text))
+        return at.end(), node
 
-    def _step(self, path: tuple[str | int, ...]) -> tuple[int, _Position | None]:
-        parent, at = self._find(path[:-1])
-        if at is None:
+    def _step(self, path: tuple[str | int, ...]) -> tuple[int, _Node | None]:
+        parent, node = self._find(path[:-1])
+        if node is None:
             return parent, None
         step = path[-1]
-        row = self._key(at, step) if isinstance(step, str) else self._item(at, step)
-        if row is None:
+        at = self._key(node, step) if isinstance(step, str) else self._item(node, step)
+        if at < 0:
             return parent, None
         if isinstance(step, str):
-            return row, self._value(row, at[1], at[1] + len(step) + 1, in_item=False)
-        value = self._value(row, at[1], at[1] + 1, in_item=True)
-        return (row if value is None else value[0]), value
+            return at, self._value(at + len(step) + 1, node, in_item=False)
+        value = self._value(at + 1, node, in_item=True)
+        return (at if value is None else value.at), value
 
-    def _entries(self, at: _Position) -> Iterator[int]:
-        """Yield the rows at which a node's own entries may begin."""
-        start, column = at
-        yield start
-        for index in range(start + 1, len(self._indents)):
-            indent = self._indents[index]
-            if indent == column:
-                yield index
-            elif 0 <= indent < column:
-                return
-
-    def _key(self, at: _Position, key: str) -> int | None:
-        column = at[1]
-        if self._rows[at[0]].startswith("- ", column):
+    def _key(self, node: _Node, key: str) -> int:
+        """Return where a key of a mapping is; -1 if it is not there."""
+        text = self._text
+        if text[node.at] in _NOT_BLOCK or text.startswith(("- ", "-\n", "-\r"), node.at):
             raise _NotBlock
-        end = column + len(key)
-        for index in self._entries(at):
-            row = self._rows[index]
-            if row.startswith(key, column) and row[end : end + 2].strip() == ":":
-                return index
-            if row[column] in _NOT_BLOCK:
-                raise _NotBlock
-        return None
-
-    def _item(self, at: _Position, number: int) -> int | None:
-        column = at[1]
-        if self._rows[at[0]][column] != "-":
+        if text.startswith(key, node.at) and _ends_key(text, node.at + len(key)):
+            return node.at
+        if node.end - node.at > _FAR:
+            self._close(node)
+        before = f"\n{' ' * node.column}"
+        row = f"{before}{key}:"
+        at = node.at
+        while True:
+            at = text.find(row, at, node.end)
+            if at < 0 or _ends_key(text, at + len(row) - 1):
+                break
+            at += 1
+        if at >= 0 and (node.closed or not _outside(node.column).search(text, node.at, at + 1)):
+            return at + len(before)
+        self._close(node)
+        if any(text.find(before + first, node.at, node.end) >= 0 for first in _NOT_BLOCK):
             raise _NotBlock
-        for index in self._entries(at):
-            if self._rows[index][column : column + 2].strip() != "-":
-                return None  # the next key of the mapping that holds the list
-            if number == 0:
-                return index
-            number -= 1
-        return None
+        return -1
 
-    def _value(self, row: int, column: int, after: int, *, in_item: bool) -> _Position | None:
-        """Return where the value after a key or a dash begins; None if there is none.
+    def _item(self, node: _Node, number: int) -> int:
+        """Return where an item of a list is; -1 if it is not there."""
+        text = self._text
+        if not text.startswith(("- ", "-\n", "-\r"), node.at):
+            raise _NotBlock
+        self._close(node)
+        if not node.items:
+            node.items.append(node.at)
+        row = f"\n{' ' * node.column}-"
+        while len(node.items) <= number:
+            at = text.find(row, node.items[-1], node.end)
+            if at < 0:
+                return -1
+            node.items.append(at + len(row) - 1)
+        return node.items[number]
+
+    def _close(self, node: _Node) -> None:
+        """Find where a node ends: at the first row that is not in it."""
+        if node.closed:
+            return
+        text = self._text
+        is_list = text.startswith(("- ", "-\n", "-\r"), node.at)
+        pattern = _outside_list(node.column) if is_list else _outside(node.column)
+        found = pattern.search(text, node.at, node.end)
+        node.end = found.start() if found else node.end
+        node.closed = True
+
+    def _value(self, after: int, parent: _Node, *, in_item: bool) -> _Node | None:
+        """Return the node after a key or a dash; None if there is none.
 
         A value on the key's own line is a scalar, or begins something that is not block style.
         """
-        rest = self._rows[row][after:]
-        bare = rest.strip()
-        if bare and not bare.startswith("#"):
-            return row, after + len(rest) - len(rest.lstrip())
-        found = self._content(row + 1)
-        if found is None or found[1] < column:
+        text = self._text
+        beside = _BESIDE.match(text, after)
+        if beside is not None:
+            at = beside.end()
+            return _Node(at, at - text.rfind("\n", 0, at) - 1, parent.end)
+        found = _CONTENT.match(text, text.index("\n", after))
+        if found is None or found.end() >= parent.end:
             return None
-        beside = found[1] == column
-        if beside and (in_item or not self._rows[found[0]].startswith("-", column)):
+        column = len(found[1])
+        if column < parent.column:
             return None
-        return found
+        if column == parent.column and (in_item or text[found.end()] != "-"):
+            return None
+        return _Node(found.end(), column, parent.end)
 
-    def _content(self, start: int) -> _Position | None:
-        """Return where the next content begins; None at the end."""
-        for index in range(start, len(self._indents)):
-            if self._indents[index] >= 0:
-                return index, self._indents[index]
+
+class _Node:
+    """A value: where it begins, its column, and where it ends at the latest."""
+
+    __slots__ = ("at", "closed", "column", "end", "items")
+
+    def __init__(self, at: int, column: int, end: int) -> None:
+        self.at = at
+        self.column = column
+        self.end = end
+        self.closed = False
+        """Whether ``end`` is where it ends."""
+        self.items: list[int] = []
+        """Where its first items begin, as far as they were looked for."""
+
+
+_CONTENT = re.compile(r"(?:\n[ \t]*(?:#[^\n]*|\r)?(?=\n))*\n( *)(?=[^\s#])")
+"""From a newline to the next content: blank rows and comments between them are left out."""
+_BESIDE = re.compile(r"[ \t]*(?=[^\s#])")
+
+
+def _ends_key(text: str, at: int) -> bool:
+    return text[at] == ":" and text[at + 1] in " \t\r\n"
+
+
+@lru_cache(maxsize=256)
+def _outside(column: int) -> re.Pattern[str]:
+    """Match the beginning of a row that is less indented than a mapping."""
+    if not column:
+        return re.compile(r"(?!)")
+    return re.compile(rf"\n {{0,{column - 1}}}[^\s#]")
+
+
+@lru_cache(maxsize=256)
+def _outside_list(column: int) -> re.Pattern[str]:
+    """Match the beginning of a row that is less indented than a list, or beside its dashes."""
+    beside = rf" {{{column}}}(?!-[ \r\n])[^\s#]"
+    return re.compile(rf"\n(?:{beside}| {{0,{column - 1}}}[^\s#])" if column else rf"\n{beside}")
+
+
+def _lines_in_json(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int] | None:
+    """Return the lines of fields in JSON, in one walk over it; None if it is no JSON."""
+    wanted = {path[:length] for path in paths for length in range(len(path) + 1)}
+    found: dict[tuple[str | int, ...], int] = {(): 1}
+    line = counted = 0
+    at: list[str | int] = []
+    """The key or the index in each mapping and list that is open."""
+    near = [True]
+    """Whether a wanted field can be in each of them, the document itself first."""
+    key_next = False
+    try:
+        for token in _JSON_TOKEN.finditer(text):
+            first = token[0][0]
+            if first == ",":
+                last = at[-1]
+                key_next = isinstance(last, str)
+                if isinstance(last, int):
+                    at[-1] = last + 1
+                continue
+            if first in "}]":
+                at.pop()
+                near.pop()
+                key_next = False
+                continue
+            if key_next:
+                at[-1] = orjson.loads(token[0])
+                key_next = False
+            elif at and isinstance(at[-1], str) and first not in "{[":
+                continue  # a key's value: the key's own line counts
+            if near[-1] and (path := tuple(at)) in wanted and path not in found:
+                line += text.count("\n", counted, token.start())
+                counted = token.start()
+                found[path] = line + 1
+            if first in "{[":
+                near.append(near[-1] and tuple(at) in wanted)
+                at.append("" if first == "{" else 0)
+                key_next = first == "{"
+    except (IndexError, TypeError, orjson.JSONDecodeError):
         return None
-
-
-def _indent(row: str) -> int:
-    """Return how far a row is indented; -1 if it is blank or a comment."""
-    bare = row.lstrip(" ")
-    if not bare or bare[0] in "#\r" or (bare[0] == "\t" and not bare.strip()):
-        return -1
-    return len(row) - len(bare)
+    return [
+        next(found[path[:length]] for length in range(len(path), -1, -1) if path[:length] in found)
+        for path in paths
+    ]

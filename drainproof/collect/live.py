@@ -130,7 +130,8 @@ class _Reading:
             source=f"{source}, {where if self.namespaces else 'all namespaces'}",
             metrics=metrics,
             unseen=self.unseen,
-            calls=dict(self.api.calls),
+            calls=self.api.calls,
+            namespaces=self.namespaces,
         )
 
     def _exists(self, namespace: str) -> None:

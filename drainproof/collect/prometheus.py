@@ -127,7 +127,8 @@ def read(place: Place, snapshot: Snapshot) -> Metrics:
             query = f"sum by ({labels}) (increase({name}_bucket[{WINDOW_S}s]))"
             found = asking.query(name, query)
             if found is not None:
-                histograms[name] = _histograms(found, pods)
+                unit_s = 0.001 if name.endswith("_ms") else 1.0
+                histograms[name] = _histograms(found, pods, unit_s)
     return Metrics(place.said, at, WINDOW_S, ages, histograms, asking.failures)
 
 
@@ -157,7 +158,9 @@ class _Asking:
         return [item for item in found if isinstance(item, dict)]
 
     def _ask(self, query: str) -> list[Any]:
-        from prometheus_api_client import PrometheusApiClientException  # noqa: PLC0415 - with it
+        from prometheus_api_client.exceptions import (  # noqa: PLC0415 - slow to load
+            PrometheusApiClientException,
+        )
         from requests import RequestException  # noqa: PLC0415 - comes with it
 
         if self.place.through is not None:
@@ -251,13 +254,15 @@ def _ages(found: Iterable[dict[str, Any]], pods: _Pods) -> dict[str, float]:
     return ages
 
 
-def _histograms(found: Iterable[dict[str, Any]], pods: _Pods) -> dict[str, Histogram]:
+def _histograms(
+    found: Iterable[dict[str, Any]], pods: _Pods, unit_s: float
+) -> dict[str, Histogram]:
     counts: dict[str, dict[float, float]] = {}
     for labels, value in _values(found):
         pod, bound = pods.of(labels), _number(labels.get("le"))
         if pod is not None and bound is not None:
             of_pod = counts.setdefault(pod, {})
-            of_pod[bound] = of_pod.get(bound, 0.0) + value
+            of_pod[bound * unit_s] = of_pod.get(bound * unit_s, 0.0) + value
     return {pod: Histogram.of(of_pod) for pod, of_pod in counts.items()}
 
 
@@ -337,7 +342,7 @@ def _port(service: Mapping[str, Any]) -> str | None:
 def _connect(place: Place) -> PrometheusConnect:
     """Open a session; loading the library takes a third of a second, so it is loaded only here."""
     from prometheus_api_client import PrometheusConnect  # noqa: PLC0415 - see above
-    from requests.packages.urllib3.util.retry import Retry  # noqa: PLC0415 - same
+    from urllib3 import Retry  # noqa: PLC0415 - same
 
     return PrometheusConnect(
         url=place.url,

@@ -16,6 +16,7 @@ from drainproof.judge import config as settings
 from drainproof.judge import registry
 from drainproof.judge.profiles import PROFILES
 from drainproof.report import FORMATS
+from drainproof.report.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -251,7 +252,7 @@ def _write_baseline(path: Path, result: auditing.AuditResult) -> None:
         raise UserError(f"no baseline of input that can't be read: {result.problems[0]}")
     text, count = baseline.write(result)
     _write(path, text)
-    click.echo(f"{path}: {count} findings taken as given.")
+    click.echo(f"{path}: {plural(count, 'finding')} taken as given.")
 
 
 def _write(path: Path, text: str) -> None:

@@ -107,7 +107,7 @@ class Profile:
     metric_age_max_s: int = 120
     """Two scrapes, at Prometheus' own default of one a minute."""
     ttft_p95_max_s: float = 0.5
-    """Module 1.5, "LLM Inference": a prefill takes 100 to 500 ms."""
+    """Module 1.5, "The Two Inference Phases": a prefill takes 100 to 500 ms."""
     tpot_p95_max_s: float = 0.05
     """Module 1.5, same place: 20 to 50 ms per token."""
     latency_requests_min: int = 100

@@ -387,7 +387,7 @@ def _claims(
         return (), 0
     used = shape.mappings(resources, "claims", f"{container.path}.resources")
     pod_claims = {
-        item.get("name"): item
+        shape.text(item, "name", f"{workload.pod_path}.resourceClaims"): item
         for item in shape.mappings(workload.pod_spec, "resourceClaims", workload.pod_path)
     }
     names, total = [], 0

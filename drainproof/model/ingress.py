@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.limits import Backend, Buffered, Hop, Limit, seconds
+from drainproof.model.limits import Backend, Buffered, Hop, Limit, Unseen, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -103,6 +103,8 @@ _ALB_IDLE = "idle_timeout.timeout_seconds"
 ALB_DEFAULT_S = 60
 _GCE_CLASSES = frozenset({"gce", "gce-internal", "gce-regional-external"})
 _GCE_CONTROLLER = "ingress.gke.io"
+_UNBOUNDED = frozenset({"traefik", "istio", "cilium"})
+"""Classes of controllers that bound no answer unless told to."""
 _OFF = frozenset({"off", "false", "0", "no"})
 
 
@@ -147,6 +149,9 @@ def bounded(hop: Hop, classes: Mapping[str, str], defaults: Mapping[str, str]) -
     if controller == _ALB[0] or (not controller and name == _ALB[1]):
         found.append(_alb(hop.where, annotations))
     path = "gce" if controller.startswith(_GCE_CONTROLLER) or name in _GCE_CLASSES else ""
+    if not (found or path or controller or name in _UNBOUNDED):
+        whose = f"the controller of the class {name}" if name else "the default Ingress controller"
+        found.append(Unseen(hop.where, "spec.ingressClassName", whose))
     return Hop(hop.where, path, hop.backends, tuple(found))
 
 

@@ -76,7 +76,17 @@ class Buffered:
     repair: Mapping[str, Any]
 
 
-Found = Limit | Buffered
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A part of the way whose limits are not in the input."""
+
+    where: Located
+    path: str
+    what: str
+    """What isn't there, in words: ``the Gateway main``."""
+
+
+Found = Limit | Buffered | Unseen
 
 
 @dataclass(frozen=True, slots=True)

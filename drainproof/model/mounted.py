@@ -88,17 +88,17 @@ class Mounted:
 
     def _variables(self, namespace: str, container: Raw) -> Iterator[tuple[str, str]]:
         for item in _dicts(container.get("envFrom")):
-            written: object = item.get("prefix")
-            prefix: str = written if isinstance(written, str) else ""
+            written = item.get("prefix")
+            prefix = written if isinstance(written, str) else ""
             name = _dict(item.get("configMapRef")).get("name")
             for key, text in self._data(namespace, name).items():
                 yield f"{prefix}{key}", text
         for item in _dicts(container.get("env")):
             ref = _dict(_dict(item.get("valueFrom")).get("configMapKeyRef"))
-            name, key = item.get("name"), ref.get("key")
+            variable, key = item.get("name"), ref.get("key")
             data = self._data(namespace, ref.get("name")) if ref else {}
-            if isinstance(name, str) and isinstance(key, str) and key in data:
-                yield name, data[key]
+            if isinstance(variable, str) and isinstance(key, str) and key in data:
+                yield variable, data[key]
 
     def _files(self, namespace: str, pod_spec: Raw, container: Raw) -> Iterator[tuple[str, str]]:
         volumes = {item.get("name"): item for item in _dicts(pod_spec.get("volumes"))}

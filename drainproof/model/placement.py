@@ -45,11 +45,7 @@ class Node(Located):
             object=obj,
             origin=origin,
             labels=shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata"),
-            taints=tuple(
-                (str(item.get("key", "")), str(item.get("value", "")), str(item["effect"]))
-                for item in shape.mappings(spec, "taints", "spec")
-                if item.get("effect") in _BLOCKING
-            ),
+            taints=tuple(taint for taint in _taints(spec) if taint[2] in _BLOCKING),
             devices={
                 name: int(quantity(count, shape.join("status.allocatable", name)))
                 for name, count in allocatable.items()
@@ -57,6 +53,13 @@ class Node(Located):
             },
             schedulable=spec.get("unschedulable") is not True,
         )
+
+
+def _taints(spec: Raw) -> Iterator[tuple[str, str, str]]:
+    for index, item in enumerate(shape.mappings(spec, "taints", "spec")):
+        path = f"spec.taints[{index}]"
+        key, value = shape.text(item, "key", path), shape.text(item, "value", path)
+        yield key, value, shape.text(item, "effect", path)
 
 
 @dataclass(frozen=True, slots=True)

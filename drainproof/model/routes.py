@@ -11,7 +11,7 @@ import orjson
 from drainproof.model import ingress, routing, shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.gateways import POLICIES, ROUTES
-from drainproof.model.limits import Buffered, Hop, Limit, seconds
+from drainproof.model.limits import Buffered, Hop, Limit, Unseen, seconds
 from drainproof.model.selector import same_namespace
 
 if TYPE_CHECKING:
@@ -239,9 +239,9 @@ def _backend_configs(written: str) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
-def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:
+def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Found]:
     classes = {index.gateways.get(name, "") for name in hop.parents}
-    if any(name.startswith("gke-l7") for name in classes):
+    if not hop.bounded and any(name.startswith("gke-l7") for name in classes):
         yield from _gke_gateway(hop, target, index)
     policies = [
         *index.policies.get(("BackendTrafficPolicy:HTTPRoute", hop.where.name), ()),
@@ -261,10 +261,15 @@ def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:
                 at = f"spec.{path}.{key}"
                 by = "Envoy Gateway"
                 yield Limit(located, at, bound or math.inf, whole=True, by=by, written=True)
-    if not bounded and any(index.classes.get(name) == ENVOY_GATEWAY for name in classes):
-        at = f"{hop.path}.timeouts.request"
+    if bounded:
+        return
+    at = f"{hop.path}.timeouts.request"
+    if any(index.classes.get(name) == ENVOY_GATEWAY for name in classes):
         by = "Envoy Gateway"
         yield Limit(hop.where, at, ENVOY_DEFAULT_S, whole=True, by=by, written=False)
+    elif not any(classes):
+        whose = f"the Gateway {', '.join(hop.parents)} (Envoy Gateway's default is 15 s)"
+        yield Unseen(hop.where, at, whose)
 
 
 def _gke_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:

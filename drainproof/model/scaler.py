@@ -32,6 +32,8 @@ KEDA_COOLDOWN_S: Final = 300
 CPU_DEFAULT: Final = "cpu"
 """What a HorizontalPodAutoscaler without metrics follows: Kubernetes fills in 80 % of CPU."""
 
+_HTTP_ADD_ON = "keda-add-ons-http"
+"""In the address of KEDA's HTTP add-on, which counts requests before they reach the engine."""
 _GOOGLE = "prometheus.googleapis.com|"
 """Begins the names of metrics from Google's managed Prometheus; ``|gauge`` ends them."""
 
@@ -416,6 +418,8 @@ def _keda(obj: Raw) -> dict[str, Any]:
 def _keda_trigger(item: Raw, path: str) -> Trigger:
     kind = shape.text(item, "type", path)
     metadata = shape.string_map(item, "metadata", path)
+    if kind.startswith("external") and _HTTP_ADD_ON in metadata.get("scalerAddress", ""):
+        return Trigger(f"{path}.type", "http", "requests", path)
     naming = next((key for key in _NAMING if metadata.get(key)), "")
     said = metadata.get(naming, "")
     threshold, activation = _THRESHOLDS.get(kind, ("", ""))

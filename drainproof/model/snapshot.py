@@ -108,6 +108,7 @@ class Snapshot:
         metrics: What Prometheus said; None if it was not asked.
         unseen: Resources that could not be listed, by the kind that they are.
         calls: How many requests were made, by verb and resource: ``list deployments.apps``.
+        namespaces: The only namespaces that were read; empty is all of them.
     """
 
     def __init__(  # noqa: PLR0913 - what was collected
@@ -124,6 +125,7 @@ class Snapshot:
         metrics: Metrics | None = None,
         unseen: Mapping[str, str] | None = None,
         calls: Mapping[str, int] | None = None,
+        namespaces: Iterable[str] = (),
     ) -> None:
         self.items = tuple(items)
         self.partial = partial
@@ -135,6 +137,7 @@ class Snapshot:
         self.metrics = metrics
         self.unseen = dict(unseen or {})
         self.calls = Counter(calls or {})
+        self.namespaces = tuple(namespaces)
         self._problems = tuple(problems)
         self._index: _Index | None = None
         self._joins: dict[Callable[[Snapshot], object], object] = {}
@@ -261,6 +264,7 @@ class Snapshot:
                 "source": self.source,
                 "partial": self.partial,
                 "unseen": self.unseen,
+                "namespaces": self.namespaces,
                 "metrics": self.metrics and self.metrics.saved(),
                 "items": [
                     {
@@ -313,6 +317,7 @@ class Snapshot:
                 source=str(values["source"]),
                 metrics=Metrics.from_saved(values["metrics"]) if values.get("metrics") else None,
                 unseen={str(kind): str(name) for kind, name in values.get("unseen", {}).items()},
+                namespaces=[str(name) for name in values.get("namespaces", ())],
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"a damaged Snapshot: {error!r}") from None

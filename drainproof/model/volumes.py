@@ -28,6 +28,8 @@ _HUB_CACHE_ENDS = ("/.cache", "/.cache/huggingface", "/.cache/huggingface/hub")
 """How the default ends, whoever the image's user is."""
 _CACHE_OF_ENGINE = {"tgi": "/data", "nim": "/opt/nim/.cache"}
 """The defaults that TGI's and NIM's images set."""
+_NIM_MODELS = ("NIM_MODEL_PATH", "NIM_MODEL_NAME", "NIM_FT_MODEL")
+"""Variables by which NIM is given a folder instead of what it downloads."""
 _CACHE_FLAGS = ("--download-dir", "--huggingface-hub-cache")
 _CACHE_VARIABLES = (
     ("HF_HUB_CACHE", ""),
@@ -40,6 +42,8 @@ _CACHE_VARIABLES = (
 """Variables that say where downloads are kept, and what is appended to their value."""
 _STREAMED = ("s3://", "gs://", "az://")
 """Object stores that vLLM and SGLang stream from straight to the GPU, without a copy on disk."""
+_FETCHED = ("hf://", "s3://", "gs://", "az://", "abfs://", "http://", "https://", "webhdfs://")
+"""URIs that KServe's storage initializer downloads."""
 _STREAMING_FORMATS = frozenset(
     {"dummy", "tensorizer", "remote", "remote_instance", "modelexpress", "mx", "gms"}
 )
@@ -56,7 +60,8 @@ _DOWNLOADS = re.compile(
 )
 """Found in the command line or image of a container that fetches weights over the network."""
 _LOST = frozenset({"emptyDir", "ephemeral"})
-_NEVER_WEIGHTS = frozenset({"configMap", "secret", "projected", "downwardAPI"})
+_FOR_WEIGHTS = re.compile(r"model|weight|(?<!kv)(?<!kv-)cache|hugging|hub|data|storage|nim")
+"""In the name or the mount path of a volume that is to hold weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +125,11 @@ def weights_of(workload: Workload, engine: Engine, container: Container) -> Weig
     if engine.name == "triton":
         model = engine.flags.get("--model-repository") or engine.flags.get("--model-store", "")
         source = "bucket" if "://" in model else "folder" if model.startswith("/") else "unknown"
-    elif engine.name != "nim":
+    elif engine.name == "nim":
+        written = (container.env.get(name, "") for name in _NIM_MODELS)
+        model = next((name for name in written if name.startswith("/")), "")
+        source = "folder" if model else "hub"
+    else:
         model = language_model.of(workload).name
         source = _source(engine, container, model)
     if source == "folder":
@@ -182,12 +191,12 @@ def holds(workload: Workload, container: Container, weights: Weights) -> Held | 
 
 
 def volumes_for_data(workload: Workload, container: Container) -> Iterator[Held]:
-    """Yield the mounted volumes that could hold weights."""
+    """Yield the mounted volumes that look as if they were to hold weights."""
     for mount_path in container.mounts:
-        if not mount_path.startswith("/dev"):
-            held = _held(workload, container, mount_path)
-            if held.kind not in _NEVER_WEIGHTS:
-                yield held
+        held = _held(workload, container, mount_path)
+        said = f"{held.name} {mount_path}".lower()
+        if held.claim or (held.outlives_pod and _FOR_WEIGHTS.search(said)):
+            yield held
 
 
 def _held(workload: Workload, container: Container, mount_path: str) -> Held:
@@ -216,6 +225,61 @@ def fillers(workload: Workload, container: Container, volume: str) -> list[Conta
 def downloads(container: Container) -> bool:
     """Tell whether a container's command line or image shows that it fetches over the network."""
     return bool(_DOWNLOADS.search(" ".join((container.image, *container.command, *container.args))))
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """A model that an operator brings to the pods: KServe's ``storageUri`` and ``model.uri``."""
+
+    path: str
+    uri: str
+
+    @property
+    def claim(self) -> str:
+        """The PersistentVolumeClaim that it is in; empty if it is in none."""
+        rest = self.uri.removeprefix("pvc://")
+        return rest.partition("/")[0] if rest != self.uri else ""
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether an init container fetches it over the network for each new pod."""
+        return self.uri.startswith(_FETCHED)
+
+
+def uri_of(workload: Workload) -> Uri | None:
+    """Return the model that an operator brings to a workload's pods; None if none does."""
+    if workload.kind == "LLMInferenceService":
+        parents = [("spec.model", "uri")]
+    elif workload.kind == "InferenceService":
+        parents = [("spec.predictor.model", "storageUri")]
+        predictor = shape.mapping(shape.mapping(workload.object, "spec", ""), "predictor", "spec")
+        parents += [(f"spec.predictor.{key}", "storageUri") for key in predictor if key != "model"]
+    else:
+        return None
+    for path, key in parents:
+        at: object = workload.object
+        for step in path.split("."):
+            at = at.get(step) if isinstance(at, dict) else None
+        if isinstance(at, dict) and key in at:
+            return Uri(f"{path}.{key}", shape.text(at, key, path))
+    return None
+
+
+def is_cached_on_nodes(snapshot: Snapshot, uri: str) -> bool:
+    """Tell whether a KServe LocalModelCache keeps a model on the nodes."""
+    return any(source and uri.startswith(source) for source in snapshot.join(_local_caches))
+
+
+def _local_caches(snapshot: Snapshot) -> list[str]:
+    return [
+        source
+        for kind in ("LocalModelCache", "LocalModelNamespaceCache")
+        for source in snapshot.read("serving.kserve.io", kind, _local_cache)
+    ]
+
+
+def _local_cache(obj: Raw, _: Origin | None) -> str:
+    return shape.text(shape.mapping(obj, "spec", ""), "sourceModelUri", "spec")
 
 
 def _claims(snapshot: Snapshot) -> dict[str, list[Claim]]:

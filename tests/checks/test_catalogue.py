@@ -35,7 +35,9 @@ FIRST_RULES = {
 FAILS = "# Fails: "
 FOR = "# Profiles: "
 
-each_check = pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.slug)
+each_check = pytest.mark.parametrize(
+    "check", (*CHECKS, *registry.load(kind="live").checks), ids=lambda check: check.slug
+)
 
 
 def fixtures(kind: str) -> list[Path]:
@@ -102,7 +104,7 @@ def test_a_check_asks_only_for_what_the_audit_offers(check: Check) -> None:
     assert set(check.arguments) <= set(audit.ARGUMENTS)
 
 
-@each_check
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.slug)
 def test_a_check_has_manifests_that_pass_and_that_fail(check: Check) -> None:
     folder = FIXTURES / check.slug
     assert list(folder.glob("good-*.yaml")) != []

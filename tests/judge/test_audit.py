@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def run(*rules: Rule, problems: tuple[Problem, ...] = ()) -> audit.AuditResult:
         ([passes], ExitCode.CLEAN),
         ([assumes], ExitCode.CLEAN),
         ([passes, fails], ExitCode.FINDINGS),
-        ([warns], ExitCode.FINDINGS),
+        ([warns], ExitCode.CLEAN),
+        ([warns, cannot_tell], ExitCode.INCONCLUSIVE),
         ([passes, cannot_tell], ExitCode.INCONCLUSIVE),
         ([cannot_tell, fails], ExitCode.FINDINGS),
         ([breaks_down], ExitCode.INCONCLUSIVE),
@@ -75,6 +77,11 @@ def run(*rules: Rule, problems: tuple[Problem, ...] = ()) -> audit.AuditResult:
 )
 def test_the_exit_code_says_what_was_found(rules: list[Rule], code: ExitCode) -> None:
     assert run(*rules).exit_code is code
+
+
+def test_warnings_fail_where_they_are_asked_to() -> None:
+    result = replace(run(warns), fail_on=Severity.WARNING)
+    assert result.exit_code is ExitCode.FINDINGS
 
 
 @pytest.mark.parametrize("rule", [passes, fails])
@@ -122,10 +129,9 @@ def test_the_dev_profile_asks_for_less() -> None:
     obj = deployment()
     obj["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 61
     obj["spec"]["template"]["spec"]["containers"][0]["args"] = ["--shutdown-timeout=40"]
+    checks = [load(kind="manifest").get(slug) for slug in ("grace-period", "has-scaler")]
     counts = {
-        name: len(
-            audit.run(Snapshot.of([obj]), PROFILES[name], load(kind="manifest").checks).findings
-        )
+        name: len(audit.run(Snapshot.of([obj]), PROFILES[name], checks).findings)
         for name in ("production", "dev")
     }
     assert counts == {"production": 2, "dev": 0}

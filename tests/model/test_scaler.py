@@ -197,3 +197,113 @@ def test_the_model_has_the_name_under_which_it_is_served() -> None:
     (workload,) = Snapshot.of([obj]).workloads
     assert workload.engine is not None
     assert series_labels(workload, workload.engine)["model_name"] == ("chat",)
+
+
+def knative(**annotations: str) -> dict[str, Any]:
+    """Return a Knative Service; underscores in the annotations' names become dashes."""
+    pods = named("llama")["spec"]["template"]
+    pods["metadata"]["annotations"] = {
+        f"autoscaling.knative.dev/{key.replace('_', '-')}": value
+        for key, value in annotations.items()
+    }
+    return {
+        "apiVersion": "serving.knative.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": "llama", "namespace": "inference"},
+        "spec": {"template": pods},
+    }
+
+
+def inference_service(annotations: dict[str, str], **predictor: object) -> dict[str, Any]:
+    """Return a KServe InferenceService that runs vLLM."""
+    containers = named("llama")["spec"]["template"]["spec"]["containers"]
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": "llama",
+            "namespace": "inference",
+            "annotations": {f"serving.kserve.io/{key}": it for key, it in annotations.items()},
+        },
+        "spec": {"predictor": {"containers": containers, **predictor}},
+    }
+
+
+def brought(obj: dict[str, Any], *others: dict[str, Any]) -> list[tuple[int, int, bool, str]]:
+    """Return the autoscalers of a workload: bounds, whether the maximum is written, signal."""
+    snapshot = Snapshot.of([obj, *others])
+    return [
+        (item.min_replicas, item.max_replicas, item.max_written, item.triggers[0].written)
+        for item in of(snapshot, snapshot.workloads[0])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({"min_scale": "1", "max_scale": "4"}, (1, 4, True, "concurrency")),
+        ({}, (0, 100, False, "concurrency")),
+        ({"max_scale": "0"}, (0, 100, False, "concurrency")),
+        ({"minScale": "2", "metric": "rps"}, (2, 100, False, "rps")),
+        ({"min_scale": "many"}, (0, 100, False, "concurrency")),
+    ],
+)
+def test_knative_brings_its_autoscaler(
+    annotations: dict[str, str], expected: tuple[int, int, bool, str]
+) -> None:
+    assert brought(knative(**annotations)) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "predictor", "expected"),
+    [
+        ({}, {"maxReplicas": 3}, [(1, 3, True, "concurrency")]),
+        ({}, {"minReplicas": 0}, [(0, 100, False, "concurrency")]),
+        ({}, {"maxReplicas": 3, "scaleMetric": "rps"}, [(1, 3, True, "rps")]),
+        ({"deploymentMode": "RawDeployment"}, {"maxReplicas": 3}, [(1, 3, True, "cpu")]),
+        ({"deploymentMode": "Standard"}, {"minReplicas": 3}, []),
+        ({"autoscalerClass": "none"}, {"maxReplicas": 3}, []),
+        (
+            {"autoscalerClass": "keda"},
+            {
+                "maxReplicas": 3,
+                "autoScaling": {
+                    "metrics": [
+                        {"type": "External", "external": {"metric": {"query": "sum(a)"}}},
+                    ]
+                },
+            },
+            [(1, 3, True, "sum(a)")],
+        ),
+        (
+            {"autoscalerClass": "keda"},
+            {
+                "maxReplicas": 3,
+                "autoScaling": {
+                    "metrics": [
+                        {"type": "PodMetric", "podmetric": {"metric": {"query": "sum(a)"}}},
+                    ]
+                },
+            },
+            [(1, 3, True, "sum(a)")],
+        ),
+    ],
+)
+def test_kserve_brings_the_autoscaler_that_it_is_told_to(
+    annotations: dict[str, str],
+    predictor: dict[str, Any],
+    expected: list[tuple[int, int, bool, str]],
+) -> None:
+    assert brought(inference_service(annotations, **predictor)) == expected
+
+
+def test_an_autoscaler_of_the_deployment_that_kserve_makes_is_the_services_own() -> None:
+    service = inference_service({"autoscalerClass": "external"})
+    found = brought(service, scaled_object("llama-predictor"))
+    assert [(least, most) for least, most, _, _ in found] == [(2, 3)]
+
+
+def test_the_http_add_on_follows_requests() -> None:
+    address = {"scalerAddress": "keda-add-ons-http-external-scaler.keda:9090"}
+    obj = scaled_object(triggers=[{"type": "external-push", "metadata": address}])
+    assert [item.written for item in Scaler.from_object(obj).triggers] == ["requests"]
