@@ -56,7 +56,7 @@ def grace_outlasts_requests(
     if observed.count < profile.latency_requests_min:
         yield workload.inconclusive(
             path,
-            metrics.failure(names)
+            (metrics.failure(names) if names else f"{engine.label} exports no request times")
             or f"Prometheus has {observed.count:.0f} requests of the last "
             f"{metrics.window_s // 60} min; expected at least {profile.latency_requests_min} "
             "to tell what the slowest take",

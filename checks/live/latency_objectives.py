@@ -50,14 +50,14 @@ def tokens_come_in_time(
         return
     for meaning, title, what, objective in (
         ("ttft", "TTFT", "the first token", profile.ttft_p95_max_s),
-        ("tpot", "TPOT", "each further token", profile.tpot_p95_max_s),
+        ("latency", "TPOT", "each further token", profile.tpot_p95_max_s),
     ):
         names = engine.metric_names(meaning)
         observed = metrics.histogram(names, pods)
         if observed.count < profile.latency_requests_min:
             yield workload.inconclusive(
                 "",
-                metrics.failure(names)
+                (metrics.failure(names) if names else f"{engine.label} exports no {title}")
                 or f"Prometheus has {observed.count:.0f} observations of {title} of the last "
                 f"{metrics.window_s // 60} min; expected at least {profile.latency_requests_min}",
             )

@@ -78,7 +78,7 @@ def _by_version(workload: Workload, engine: Engine, container: Container) -> Ite
         if status.state == "depends":
             doubtful.append(flag)
         elif status.state == "unknown":
-            yield from _unknown(workload, engine, flag)
+            yield from _unknown(workload, engine, container, flag)
         else:
             removable = status.state == "removed" and flag in facts.flags_without_effect
             yield workload.finding(
@@ -105,12 +105,16 @@ def _refused(engine: Engine, flag: str, status: FlagStatus) -> str:
     return f"{what}{instead}, so {engine.label} {_REFUSES} and no new replica ever becomes ready"
 
 
-def _unknown(workload: Workload, engine: Engine, flag: str) -> Iterator[Finding]:
+def _unknown(
+    workload: Workload, engine: Engine, container: Container, flag: str
+) -> Iterator[Finding]:
     """Yield a flag that no release has, where all of this one's flags are known."""
     facts, version = engine.facts, engine.version
     if version is None or not engine.flags_known or not _compared(engine):
         return
     near = facts.flags_like(flag, version)
+    if not near and not facts.official.search(container.image):
+        return  # forks add flags
     yield workload.finding(
         f"{engine.path}.args",
         f"{engine.label} has no flag {flag}"

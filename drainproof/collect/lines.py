@@ -171,57 +171,54 @@ class BlockText:
         at = _CONTENT.match(self._text)
         if at is None:  # nothing, or content beside the separator
             raise _NotBlock
-        node = _Node(at.end(), len(at[1]), len(self._text))
-        return at.end(), node
+        return at.end(), _Node(self._text, at.end(), len(at[1]), len(self._text))
 
     def _step(self, path: tuple[str | int, ...]) -> tuple[int, _Node | None]:
         parent, node = self._find(path[:-1])
         if node is None:
             return parent, None
         step = path[-1]
-        at = self._key(node, step) if isinstance(step, str) else self._item(node, step)
+        if isinstance(step, str):
+            at = self._key(node, step)
+            if at < 0:
+                return parent, None
+            return at, self._value(at + len(step) + 1, node, in_item=False)
+        at = self._item(node, step)
         if at < 0:
             return parent, None
-        if isinstance(step, str):
-            return at, self._value(at + len(step) + 1, node, in_item=False)
         value = self._value(at + 1, node, in_item=True)
         return (at if value is None else value.at), value
 
     def _key(self, node: _Node, key: str) -> int:
         """Return where a key of a mapping is; -1 if it is not there."""
-        text = self._text
-        if text[node.at] in _NOT_BLOCK or text.startswith(("- ", "-\n", "-\r"), node.at):
+        if node.form != _MAPPING:
             raise _NotBlock
-        if text.startswith(key, node.at) and _ends_key(text, node.at + len(key)):
-            return node.at
-        if node.end - node.at > _FAR:
+        text, start, column = self._text, node.at, node.column
+        if text.startswith(f"{key}:", start) and text[start + len(key) + 1] in " \t\r\n":
+            return start
+        if node.end - start > _FAR:
             self._close(node)
-        before = f"\n{' ' * node.column}"
-        row = f"{before}{key}:"
-        at = node.at
-        while True:
-            at = text.find(row, at, node.end)
-            if at < 0 or _ends_key(text, at + len(row) - 1):
-                break
-            at += 1
-        if at >= 0 and (node.closed or not _outside(node.column).search(text, node.at, at + 1)):
-            return at + len(before)
+        row = f"\n{' ' * column}{key}:"
+        at = text.find(row, start, node.end)
+        while at >= 0 and text[at + len(row)] not in " \t\r\n":
+            at = text.find(row, at + 1, node.end)
+        if at >= 0 and (node.closed or not _outside(column).search(text, start, at + 1)):
+            return at + 1 + column
         self._close(node)
-        if any(text.find(before + first, node.at, node.end) >= 0 for first in _NOT_BLOCK):
+        if _unsure(column).search(text, start, node.end):
             raise _NotBlock
         return -1
 
     def _item(self, node: _Node, number: int) -> int:
         """Return where an item of a list is; -1 if it is not there."""
-        text = self._text
-        if not text.startswith(("- ", "-\n", "-\r"), node.at):
+        if node.form != _LIST:
             raise _NotBlock
         self._close(node)
         if not node.items:
             node.items.append(node.at)
         row = f"\n{' ' * node.column}-"
         while len(node.items) <= number:
-            at = text.find(row, node.items[-1], node.end)
+            at = self._text.find(row, node.items[-1], node.end)
             if at < 0:
                 return -1
             node.items.append(at + len(row) - 1)
@@ -229,14 +226,11 @@ class BlockText:
 
     def _close(self, node: _Node) -> None:
         """Find where a node ends: at the first row that is not in it."""
-        if node.closed:
-            return
-        text = self._text
-        is_list = text.startswith(("- ", "-\n", "-\r"), node.at)
-        pattern = _outside_list(node.column) if is_list else _outside(node.column)
-        found = pattern.search(text, node.at, node.end)
-        node.end = found.start() if found else node.end
-        node.closed = True
+        if not node.closed:
+            pattern = (_outside_list if node.form == _LIST else _outside)(node.column)
+            found = pattern.search(self._text, node.at, node.end)
+            node.end = found.start() if found else node.end
+            node.closed = True
 
     def _value(self, after: int, parent: _Node, *, in_item: bool) -> _Node | None:
         """Return the node after a key or a dash; None if there is none.
@@ -244,27 +238,30 @@ class BlockText:
         A value on the key's own line is a scalar, or begins something that is not block style.
         """
         text = self._text
-        beside = _BESIDE.match(text, after)
-        if beside is not None:
-            at = beside.end()
-            return _Node(at, at - text.rfind("\n", 0, at) - 1, parent.end)
-        found = _CONTENT.match(text, text.index("\n", after))
+        if text[after] != "\n":
+            beside = _BESIDE.match(text, after)
+            if beside is not None:
+                at = beside.end()
+                return _Node(text, at, at - text.rfind("\n", 0, at) - 1, parent.end)
+            after = text.index("\n", after)
+        found = _CONTENT.match(text, after)
         if found is None or found.end() >= parent.end:
             return None
-        column = len(found[1])
-        if column < parent.column:
-            return None
-        if column == parent.column and (in_item or text[found.end()] != "-"):
-            return None
-        return _Node(found.end(), column, parent.end)
+        at, column = found.end(), len(found[1])
+        if column > parent.column or (column == parent.column and not in_item and text[at] == "-"):
+            return _Node(text, at, column, parent.end)
+        return None
+
+
+_MAPPING, _LIST, _OTHER = range(3)
 
 
 class _Node:
-    """A value: where it begins, its column, and where it ends at the latest."""
+    """A value: where it begins, its column, what it is, and where it ends at the latest."""
 
-    __slots__ = ("at", "closed", "column", "end", "items")
+    __slots__ = ("at", "closed", "column", "end", "form", "items")
 
-    def __init__(self, at: int, column: int, end: int) -> None:
+    def __init__(self, text: str, at: int, column: int, end: int) -> None:
         self.at = at
         self.column = column
         self.end = end
@@ -272,15 +269,16 @@ class _Node:
         """Whether ``end`` is where it ends."""
         self.items: list[int] = []
         """Where its first items begin, as far as they were looked for."""
+        first = text[at]
+        if first == "-" and text[at + 1] in " \r\n":
+            self.form = _LIST
+        else:
+            self.form = _OTHER if first in _NOT_BLOCK else _MAPPING
 
 
 _CONTENT = re.compile(r"(?:\n[ \t]*(?:#[^\n]*|\r)?(?=\n))*\n( *)(?=[^\s#])")
 """From a newline to the next content: blank rows and comments between them are left out."""
 _BESIDE = re.compile(r"[ \t]*(?=[^\s#])")
-
-
-def _ends_key(text: str, at: int) -> bool:
-    return text[at] == ":" and text[at + 1] in " \t\r\n"
 
 
 @lru_cache(maxsize=256)
@@ -289,6 +287,12 @@ def _outside(column: int) -> re.Pattern[str]:
     if not column:
         return re.compile(r"(?!)")
     return re.compile(rf"\n {{0,{column - 1}}}[^\s#]")
+
+
+@lru_cache(maxsize=256)
+def _unsure(column: int) -> re.Pattern[str]:
+    """Match a row of a mapping that may say a key in other than plain words."""
+    return re.compile(rf"\n {{{column}}}[{re.escape(_NOT_BLOCK)}]")
 
 
 @lru_cache(maxsize=256)

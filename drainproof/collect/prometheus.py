@@ -35,7 +35,7 @@ AUTO = "auto"
 WINDOW_S = 3600
 """Seconds back that latencies are looked at: an hour has a load worth judging, and shows today's
 version."""
-LATENCIES = ("ttft", "tpot", "e2e")
+LATENCIES = ("ttft", "latency", "e2e")
 _TIMEOUT_S = 30
 _SERVICE = re.compile(r"(?P<namespace>[a-z0-9-]+)/(?P<name>[a-z0-9-]+)(?::(?P<port>[\w-]+))?")
 _DEFAULT_PORT = "9090"
@@ -118,9 +118,9 @@ def read(place: Place, snapshot: Snapshot) -> Metrics:
     at = asking.clock()
     ages, histograms = {}, {}
     for name in _names(snapshot, "waiting"):
-        found = asking.query(name, f"time() - timestamp({_selector(name)})")
+        found = asking.query(name, f"time() - timestamp({name})")
         if found is not None:
-            ages[_base(name)] = _ages(found, pods)
+            ages[name] = _ages(found, pods)
     labels = ", ".join(_KEPT)
     for meaning in LATENCIES:
         for name in _names(snapshot, meaning):
@@ -153,7 +153,7 @@ class _Asking:
         try:
             found = self._ask(query)
         except NoAnswerError as error:
-            self.failures[_base(name)] = error.message
+            self.failures[name] = error.message
             return None
         return [item for item in found if isinstance(item, dict)]
 
@@ -234,15 +234,6 @@ def _names(snapshot: Snapshot, meaning: str) -> list[str]:
             for name in workload.engine.metric_names(meaning)
         )
     )
-
-
-def _base(name: str) -> str:
-    return name.partition("{")[0].strip()
-
-
-def _selector(name: str) -> str:
-    """Return what selects a metric: its name, with its labels where the model gives some."""
-    return name if "{" in name else _base(name)
 
 
 def _ages(found: Iterable[dict[str, Any]], pods: _Pods) -> dict[str, float]:

@@ -201,7 +201,7 @@ def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | 
 
 
 def engine_of(
-    found: Sequence[Container], annotations: Mapping[str, str]
+    found: Sequence[Container], annotations: Mapping[str, str], *, in_ray: bool = False
 ) -> tuple[Engine | None, Container | None]:
     """Return the engine that a pod runs, and its container; None if it runs none that is known.
 
@@ -215,6 +215,8 @@ def engine_of(
     for container in found:
         words, scripted = _command_line(container)
         facts, known, rank = _facts(container, words, named)
+        if in_ray and rank <= _IMAGE_WITH_GPU and not _flagged(words):
+            continue
         if facts is not None and (best is None or rank > best[0]):
             best, chosen = (rank, facts, known, words, scripted), container
             if rank == _STARTED:
@@ -348,9 +350,10 @@ def _facts(
     line = " ".join(words)
     started = next((facts for facts in engines.ENGINES if facts.is_started_by(line)), None)
     if started is not None:
-        return started, True, _STARTED
+        return started, not any(name in line for name in started.launchers), _STARTED
     folder, name = _repository(container.image)
-    foreign = bool(engines.NOT_ENGINE_IMAGES.search(name))
+    project = folder.partition("/")[2]  # without the organisation, which may be called anything
+    foreign = bool(engines.NOT_ENGINE_IMAGES.search(project + name))
     if named is not None and not foreign:
         return named, not container.command, _NAMED_WITH_GPU if container.gpus else _NAMED
     only_flags = not words or words[0].startswith("-")  # for the image's own program
@@ -363,6 +366,12 @@ def _facts(
     flags = parse_flags(words).keys()
     by_flags = (facts for facts in engines.ENGINES if len(facts.signature & flags) >= _MAX_FLAGS)
     return next(by_flags, None), True, _FLAGS
+
+
+def _flagged(words: Sequence[str]) -> bool:
+    """Tell whether there are flags that only an engine has."""
+    flags = parse_flags(words).keys()
+    return any(facts.signature & flags for facts in engines.ENGINES) or "--model" in flags
 
 
 @lru_cache(maxsize=1024)
@@ -449,7 +458,10 @@ def _version_text(image: str, facts: EngineFacts) -> str:
     if engines.FOREIGN_TAGS.search(repository) or not facts.image.search(repository):
         return ""
     found = _PLAIN_VERSION.search(tag)
-    if found is None or int(found[1].partition(".")[0]) > facts.newest_major:
+    if found is None:
+        return ""
+    major = int(found[1].partition(".")[0])
+    if not facts.oldest_major <= major <= facts.newest_major:
         return ""
     return found[1]
 

@@ -89,10 +89,14 @@ class EngineFacts:
     """As its project writes it."""
     image: re.Pattern[str]
     """Found in the image's repository without its tag."""
+    official: re.Pattern[str]
+    """Found in the names of images that its own project builds."""
     hints: tuple[str, ...]
     """One of them is in any command line that ``starts`` is found in; quick to look for."""
     starts: re.Pattern[str]
     """Found in the command line that starts the server."""
+    launchers: tuple[str, ...] = ()
+    """Programs that start the server and have flags of their own."""
     signature: frozenset[str] = frozenset()
     """Flags that only this engine has; two of them tell it when the image's name doesn't."""
     args_env: tuple[str, ...] = ()
@@ -152,8 +156,9 @@ class EngineFacts:
     nothing."""
     config_is_api: bool = False
     """Whether the file holds settings of its Python API, which need not be flags."""
+    oldest_major: int = 0
     newest_major: int = 99
-    """The largest first number that its versions have; a tag with more counts something else."""
+    """The first numbers that its versions have; a tag with others counts something else."""
     drains: tuple[Drain, ...]
     """Oldest first."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.selector import Selector
+from drainproof.model.selector import Asking, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,41 +196,30 @@ class Prometheus(Located):
         return selector.written and selector.selects(monitor.labels)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Monitors:
     """All that is scraped, and by whom."""
 
-    by_label: dict[tuple[str, str], list[Monitor]] = field(default_factory=dict)
-    """By the first label that a monitor asks for."""
-    others: list[Monitor] = field(default_factory=list)
-    """Those that ask for no label in ``matchLabels``."""
-    prometheuses: list[Prometheus] = field(default_factory=list)
+    asking: Asking[Monitor]
+    prometheuses: tuple[Prometheus, ...]
 
     def asking_for(self, labels: Mapping[str, str]) -> list[Monitor]:
         """Return the monitors whose selector, wherever they look, fits these labels."""
-        found = [
-            monitor
-            for pair in labels.items()
-            for monitor in self.by_label.get(pair, ())
-            if monitor.selector.selects(labels)
-        ]
-        found += [one for one in self.others if one.selector.selects(labels)]
-        return found
+        found = [*self.asking.candidates(labels), *self.asking.for_nothing]
+        return [monitor for monitor in found if monitor.selector.selects(labels)]
 
 
 def _monitors(snapshot: Snapshot) -> Monitors:
-    found = Monitors()
-    for group, kind in KINDS:
-        for monitor in snapshot.read(group, kind, Monitor.from_object):
-            pair = next(iter(monitor.selector.labels.items()), None)
-            if pair is None:
-                found.others.append(monitor)
-            else:
-                found.by_label.setdefault(pair, []).append(monitor)
-    found.prometheuses = snapshot.read(
-        "monitoring.coreos.com", "Prometheus", Prometheus.from_object
+    found = [
+        monitor
+        for group, kind in KINDS
+        for monitor in snapshot.read(group, kind, Monitor.from_object)
+    ]
+    group = "monitoring.coreos.com"
+    return Monitors(
+        Asking((monitor.selector.labels, monitor) for monitor in found),
+        tuple(snapshot.read(group, "Prometheus", Prometheus.from_object)),
     )
-    return found
 
 
 def monitors_of(snapshot: Snapshot) -> Monitors:

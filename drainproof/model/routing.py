@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.selector import same_namespace
+from drainproof.model.selector import Asking, same_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -156,25 +156,32 @@ class Bystander(Located):
 
 @dataclass(slots=True)
 class _Index:
-    """Everything that selects pods, and everything that has some, by namespace-free keys."""
+    """Everything that selects pods."""
 
-    services: dict[tuple[str, str], list[RoutedService]] = field(default_factory=dict)
-    """By the first label that a selector asks for."""
-    every_service: list[RoutedService] = field(default_factory=list)
-    pools: list[InferencePool] = field(default_factory=list)
+    services: Asking[RoutedService]
+    pools: Asking[InferencePool]
+    by_name: dict[str, list[RoutedService]] = field(default_factory=dict)
 
 
 def _index(snapshot: Snapshot) -> _Index:
-    index = _Index()
-    for service in snapshot.read("", "Service", RoutedService.from_object):
-        index.every_service.append(service)
-        for pair in service.selector.items():
-            if pair[0] not in ADDED_LABELS:
-                index.services.setdefault(pair, []).append(service)
-                break
-    for group in POOL_GROUPS:
-        index.pools += snapshot.read(group, "InferencePool", InferencePool.from_object)
+    services = snapshot.read("", "Service", RoutedService.from_object)
+    pools = [
+        pool
+        for group in POOL_GROUPS
+        for pool in snapshot.read(group, "InferencePool", InferencePool.from_object)
+    ]
+    index = _Index(
+        Asking((_in_templates(one.selector), one) for one in services),
+        Asking((_in_templates(one.selector), one) for one in pools),
+    )
+    for service in services:
+        index.by_name.setdefault(service.name, []).append(service)
     return index
+
+
+def _in_templates(selector: Mapping[str, str]) -> dict[str, str]:
+    """Return what a selector asks for that a pod template can have."""
+    return {key: value for key, value in selector.items() if key not in ADDED_LABELS}
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
@@ -182,37 +189,35 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
     Labels that a controller adds later are taken as met, if anything else is asked for.
     """
-    asked = [(key, value) for key, value in selector.items() if key not in ADDED_LABELS]
-    return bool(asked) and all(labels.get(key) == value for key, value in asked)
+    asked = _in_templates(selector)
+    return bool(asked) and all(labels.get(key) == value for key, value in asked.items())
 
 
 def services_of(snapshot: Snapshot, workload: Workload) -> tuple[RoutedService, ...]:
     """Return the Services that select a workload's pods."""
-    services = snapshot.join(_index).services
     labels = workload.pod_labels
     return tuple(
         service
-        for pair in labels.items()
-        for service in services.get(pair, ())
+        for service in snapshot.join(_index).services.candidates(labels)
         if same_namespace(service, workload) and selects(service.selector, labels)
     )
 
 
 def pools_of(snapshot: Snapshot, workload: Workload) -> tuple[InferencePool, ...]:
     """Return the InferencePools that select a workload's pods."""
+    labels = workload.pod_labels
     return tuple(
         pool
-        for pool in snapshot.join(_index).pools
-        if same_namespace(pool, workload) and selects(pool.selector, workload.pod_labels)
+        for pool in snapshot.join(_index).pools.candidates(labels)
+        if same_namespace(pool, workload) and selects(pool.selector, labels)
     )
 
 
 def near_misses(snapshot: Snapshot, workload: Workload) -> Iterator[RoutedService]:
     """Yield Services that were surely meant for a workload: of its name, and selecting nothing."""
-    for service in snapshot.join(_index).every_service:
+    for service in snapshot.join(_index).by_name.get(workload.name, ()):
         if (
-            service.name == workload.name
-            and service.selector
+            service.selector
             and same_namespace(service, workload)
             and next(selected_by(snapshot, service), None) is None
         ):
@@ -301,10 +306,9 @@ def _bystanders(snapshot: Snapshot) -> dict[tuple[str, str], list[Workload | Bys
 
 def selected_by(snapshot: Snapshot, service: RoutedService) -> Iterator[Workload | Bystander]:
     """Yield everything whose pods a Service selects, workloads that run no engine too."""
-    first = next((pair for pair in service.selector.items() if pair[0] not in ADDED_LABELS), None)
-    if first is None:
-        return
-    for one in snapshot.join(_bystanders).get(first, ()):
+    there = snapshot.join(_bystanders)
+    having = (there.get(pair, ()) for pair in _in_templates(service.selector).items())
+    for one in min(having, key=len, default=()):
         labels = one.labels if isinstance(one, Bystander) else one.pod_labels
         if same_namespace(one, service) and selects(service.selector, labels):
             yield one
@@ -354,15 +358,16 @@ def _router_selectors(snapshot: Snapshot) -> list[tuple[Located, dict[str, str]]
 def _router(obj: Raw, origin: Origin | None) -> tuple[Located, list[dict[str, str]]]:
     found = []
     for container in _listed(_at(obj, "spec", "template", "spec"), "containers"):
-        words: list[str] = []
         for key in ("command", "args"):
             listed = container.get(key)
-            for word in listed if isinstance(listed, list) else ():
-                words += str(word).split()
-        for index, word in enumerate(words):
-            flag, equals, value = word.partition("=")
-            if flag in _ROUTER_SELECTORS:
-                found.append(_pairs([value] if equals else words[index + 1 :]))
+            line = " ".join(map(str, listed)) if isinstance(listed, list) else ""
+            if "selector" not in line:
+                continue
+            words = line.split()
+            for index, word in enumerate(words):
+                flag, equals, value = word.partition("=")
+                if flag in _ROUTER_SELECTORS:
+                    found.append(_pairs([value] if equals else words[index + 1 :]))
     return Located(**named(obj), object=obj, origin=origin), found
 
 

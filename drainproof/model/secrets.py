@@ -110,8 +110,10 @@ def _may_hold_one(obj: Raw) -> bool:
         written = orjson.dumps(obj, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
         return True  # a number or a text that JSON has no room for
-    in_url = b"@" in written and b"://" in written
-    return in_url or any(mark in written for mark in _MARKS)
+    for mark in _MARKS:  # a plain loop: this runs on every workload
+        if mark in written:
+            return True
+    return b"@" in written and b"://" in written
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any part of a manifest

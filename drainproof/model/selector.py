@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from drainproof.model import shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from drainproof.model.finding import Located
     from drainproof.model.shape import Raw
+
+_Asking = TypeVar("_Asking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,33 @@ class Selector:
             if not met:
                 return False
         return True
+
+
+class Asking(Generic[_Asking]):
+    """Finds what asks for labels, quickly where many ask for the same ``app: vllm``.
+
+    Args:
+        entries: What asks, each with the labels that it asks for.
+    """
+
+    def __init__(self, entries: Iterable[tuple[Mapping[str, str], _Asking]]) -> None:
+        entries = list(entries)
+        asked = Counter(pair for labels, _ in entries for pair in labels.items())
+        self._by_label: dict[tuple[str, str], list[_Asking]] = {}
+        self.for_nothing: list[_Asking] = []
+        """Those that ask for no label."""
+        for labels, entry in entries:
+            if labels:
+                rarest = min(labels.items(), key=asked.__getitem__)
+                self._by_label.setdefault(rarest, []).append(entry)
+            else:
+                self.for_nothing.append(entry)
+
+    def candidates(self, labels: Mapping[str, str]) -> Iterator[_Asking]:
+        """Yield what may ask for some of these labels: it does ask for one of them."""
+        if self._by_label:
+            for pair in labels.items():
+                yield from self._by_label.get(pair, ())
 
 
 def same_namespace(one: Located, other: Located) -> bool:

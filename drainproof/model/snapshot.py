@@ -15,23 +15,20 @@ import orjson
 from drainproof.errors import UserError
 from drainproof.judge.verdict import Severity
 from drainproof.model import shape
-from drainproof.model.engine import likely
 from drainproof.model.finding import Located, Origin, named
+from drainproof.model.gather import gather
 from drainproof.model.kinds import kind_of
 from drainproof.model.metrics import Metrics
-from drainproof.model.mounted import Mounted, wanted
-from drainproof.model.owners import controller_of, key_of
+from drainproof.model.owners import controller_of
 from drainproof.model.scaler import Scaler, is_scaler
-from drainproof.model.templates import fragment, raw_specs
-from drainproof.model.workload import Workload, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drainproof.model.finding import Finding
     from drainproof.model.kinds import Kind
-    from drainproof.model.owners import Key
     from drainproof.model.shape import Raw
+    from drainproof.model.workload import Workload
 
 _Joined = TypeVar("_Joined")
 
@@ -89,8 +86,6 @@ class _Index:
     problems: list[Problem] = field(default_factory=list)
     other_workloads: int = 0
     fragments: int = 0
-    unsure: list[Item] = field(default_factory=list)
-    """Workloads that show no engine, but may start one by what a ConfigMap says."""
 
 
 class Snapshot:
@@ -324,13 +319,13 @@ class Snapshot:
 
     def _built(self) -> _Index:
         if self._index is None:
-            self._index = _index(self.items)
+            self._index = _index(self.items, partial=self.partial)
         return self._index
 
 
-def _index(items: Iterable[Item]) -> _Index:
+def _index(items: Iterable[Item], *, partial: bool) -> _Index:
     index = _Index()
-    owned: list[Item] = []
+    pods: list[tuple[Item, Kind]] = []
     for item in items:
         obj = item.object
         version, kind = obj.get("apiVersion"), obj.get("kind")
@@ -339,10 +334,7 @@ def _index(items: Iterable[Item]) -> _Index:
             index.by_kind.setdefault((group if slash else "", kind), []).append(item)
         facts = kind_of(obj)
         if facts is not None:
-            if controller_of(obj) is not None:
-                owned.append(item)
-            else:
-                _add_workload(index, item, facts)
+            pods.append((item, facts))
             continue
         try:
             if is_scaler(obj):
@@ -352,8 +344,10 @@ def _index(items: Iterable[Item]) -> _Index:
         except shape.ShapeError as error:
             who = Located(**named(obj), object=obj, origin=item.origin)
             index.problems.append(_wrong_type(who, error))
-    _add_owned(index, owned)
-    _look_again(index)
+    gathered = gather(pods, index.by_kind, partial=partial)
+    index.workloads = gathered.workloads
+    index.other_workloads, index.fragments = gathered.others, gathered.fragments
+    index.problems += [_wrong_type(*refused) for refused in gathered.refused]
     return index
 
 
@@ -364,112 +358,6 @@ def _wrong_type(who: Located, error: shape.ShapeError) -> Problem:
         path=error.path,
         origin=who.origin,
         hint="The API server would refuse it too.",
-    )
-
-
-def _add_workload(index: _Index, item: Item, facts: Kind) -> bool:
-    """Add the workloads in an object; return whether it says what its pods are."""
-    obj = item.object
-    specs = [found for found in raw_specs(obj, facts) if not fragment(found[0])]
-    if not specs:
-        index.fragments += 1
-        return False
-    if not any(_may_run_engine(*found) for found in specs):
-        index.other_workloads += 1
-        if any(isinstance(spec, dict) and wanted(spec) for spec, _ in specs):
-            index.unsure.append(item)
-        return True
-    try:
-        found = read(obj, item.origin)
-    except shape.ShapeError as error:
-        who = Located(**named(obj), object=obj, origin=item.origin)
-        index.problems.append(_wrong_type(who, error))
-        return True
-    engines = [part for part in found if part.engine is not None]
-    index.workloads += engines
-    if not engines:
-        index.other_workloads += 1
-        if any(wanted(part.pod_spec) for part in found):
-            index.unsure.append(item)
-    return True
-
-
-def _may_run_engine(spec: object, metadata: object) -> bool:
-    if not isinstance(spec, dict):
-        return True
-    return likely(spec, metadata.get("annotations") if isinstance(metadata, dict) else None)
-
-
-def _add_owned(index: _Index, waiting: list[Item]) -> None:
-    """Add what a controller made, once: not if the controller's own template is judged.
-
-    A ReplicaSet of a Deployment that is here is left out, and so are its pods. Of several that one
-    controller made that is not here, the first stands for all.
-    """
-    if not waiting:
-        return
-    told = {
-        key_of(item.object)
-        for items in index.by_kind.values()
-        for item in items
-        if controller_of(item.object) is None and _says_pods(item.object)
-    }
-    unresolved = {key_of(item.object) for item in waiting}
-    absent: set[Key] = set()
-    while waiting:
-        later: list[Item] = []
-        for item in waiting:
-            key, owner = key_of(item.object), controller_of(item.object)
-            if owner in told or owner in absent:
-                told.add(key)
-            elif owner in unresolved:
-                later.append(item)
-                continue
-            else:
-                facts = kind_of(item.object)
-                if facts is not None and _add_workload(index, item, facts):
-                    told.add(key)
-                    if owner is not None:
-                        absent.add(owner)
-            unresolved.discard(key)
-        if len(later) == len(waiting):
-            return  # they own each other
-        waiting = later
-
-
-def _says_pods(obj: Raw) -> bool:
-    facts = kind_of(obj)
-    return facts is not None and any(not fragment(spec) for spec, _ in raw_specs(obj, facts))
-
-
-def _look_again(index: _Index) -> None:
-    """Read again what has settings or scripts in ConfigMaps that are in the input."""
-    mounted = Mounted.of(item.object for item in index.by_kind.get(("", "ConfigMap"), ()))
-    if mounted is None:
-        return
-    for at, workload in enumerate(index.workloads):
-        if _hides(workload):
-            parts = read(workload.object, workload.origin, mounted)
-            index.workloads[at] = next(part for part in parts if part.role == workload.role)
-    for item in index.unsure:
-        try:
-            parts = read(item.object, item.origin, mounted)
-        except shape.ShapeError:
-            continue  # nothing says that it runs an engine
-        engines = [part for part in parts if part.engine is not None]
-        index.workloads += engines
-        index.other_workloads -= bool(engines)
-
-
-def _hides(workload: Workload) -> bool:
-    """Tell whether ConfigMaps may say more of how an engine is set up."""
-    engine, container = workload.engine, workload.container
-    if engine is None or container is None or not wanted(workload.pod_spec):
-        return False
-    return (
-        not engine.flags_known
-        or len(container.env) < len(container.env_names)
-        or ("envFrom" in container.raw)
     )
 
 

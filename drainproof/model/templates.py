@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
+_WORKERS = frozenset({"worker", "workers", "workerGroupSpecs", "workerSpec", "workerTemplate"})
+"""Fields under which custom resources keep pods that work for others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """One pod template of an object."""
@@ -29,8 +33,12 @@ class Template:
     """Whether its pods work for other pods of the same object."""
     replicas: int = 1
     replicas_path: str = ""
-    container_path: str = ""
-    """Field path of the only container, where it is not in a list."""
+    filled: bool = False
+    """Whether fields that an operator fills in are among them."""
+    alone: str = ""
+    """Field path of the first container, where it is not in a list; empty elsewhere."""
+    in_ray: bool = False
+    """Whether KubeRay starts ``ray`` in its first container, whatever the image's own program is."""
 
 
 def templates_of(obj: Raw, facts: Kind) -> tuple[Template, ...]:
@@ -141,7 +149,12 @@ def _template(  # noqa: PLR0913, PLR0917 - what a place says, with its list's in
         worker=place.worker and not alone,
         replicas=_number(obj, replicas),
         replicas_path=replicas,
+        in_ray=_in_ray(path),
     )
+
+
+def _in_ray(path: str) -> bool:
+    return "headGroupSpec" in path or "workerGroupSpecs" in path
 
 
 def _discovered(obj: Raw) -> tuple[Template, ...]:
@@ -172,8 +185,10 @@ def _found(obj: Raw, steps: tuple[str | int, ...], role: str) -> Template:
         labels=shape.string_map(metadata, "labels", where),
         annotations=shape.string_map(metadata, "annotations", where),
         role=role,
+        worker=any(isinstance(step, str) and step in _WORKERS for step in steps),
         replicas=replicas,
         replicas_path=replicas_path,
+        in_ray=_in_ray(path),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import UserError
 from drainproof.model import container as containers
 from drainproof.model import rollout, shape
 from drainproof.model.engine import engine_of
-from drainproof.model.finding import Located, Origin, named
+from drainproof.model.finding import Finding, Located, Origin, named
 from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, Kind, kind_of
 from drainproof.model.quantity import quantity
 from drainproof.model.rollout import RollingUpdate
@@ -18,6 +18,7 @@ from drainproof.model.templates import Template, fragment, templates_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drainproof.judge.verdict import Severity
     from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.mounted import Mounted
@@ -72,6 +73,8 @@ class Workload(Located):
     rolling_update: RollingUpdate | None
     """None if the kind doesn't roll, or if how can't be told."""
     kind_facts: Kind = field(repr=False)
+    filled: bool = False
+    """Whether fields that an operator fills in are among those that were read."""
     pod_spec: Raw = field(repr=False)
     """The raw pod spec."""
     _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -87,6 +90,21 @@ class Workload(Located):
         """
         parts = read(obj, origin)
         return next((part for part in parts if part.engine is not None), parts[0])
+
+    def finding(
+        self,
+        path: str,
+        message: str,
+        severity: Severity | None = None,
+        *,
+        repair: Mapping[str, Any] | None = None,
+    ) -> Finding:
+        """Return a finding at a field, as any object's.
+
+        Without a repair where an operator fills in fields: what is to be written is not what was
+        read.
+        """
+        return Finding(path, message, self, severity, repair={} if self.filled else repair or {})
 
     @property
     def ref(self) -> str:
@@ -150,7 +168,10 @@ class Workload(Located):
 
 
 def read(
-    obj: Raw, origin: Origin | None = None, mounted: Mounted | None = None
+    obj: Raw,
+    origin: Origin | None = None,
+    mounted: Mounted | None = None,
+    whole: Raw | None = None,
 ) -> tuple[Workload, ...]:
     """Read a Kubernetes object: a workload for each pod template in it.
 
@@ -158,6 +179,7 @@ def read(
         obj: The object.
         origin: Where it was written.
         mounted: Where to look for ConfigMaps that its containers see; None is nowhere.
+        whole: The object with all that its operator fills in, if that is known.
 
     Raises:
         ShapeError: A field holds another type than Kubernetes wants.
@@ -168,10 +190,17 @@ def read(
         raise UserError(
             f"expected a workload such as a Deployment, found {obj.get('kind', 'no kind')!r}"
         )
-    templates = templates_of(obj, facts)
+    templates = templates_of(obj if whole is None else whole, facts)
     if len(templates) > 1:
         templates = tuple(part for part in templates if not fragment(part.spec)) or templates
+    if whole is not None:
+        templates = tuple(replace(part, filled=True, alone=_alone(obj)) for part in templates)
     return tuple(_read(obj, origin, facts, template, mounted) for template in templates)
+
+
+def _alone(obj: Raw) -> str:
+    """Return the field path of a container that is not in a list; empty if there is none."""
+    return "spec.predictor.model" if obj.get("kind") == "InferenceService" else ""
 
 
 def _read(
@@ -180,7 +209,7 @@ def _read(
     spec, path = template.spec, template.path
     who = named(obj)
     found = _containers(template, who["namespace"], mounted)
-    engine, container = engine_of(found, template.annotations)
+    engine, container = engine_of(found, template.annotations, in_ray=template.in_ray)
     return Workload(
         **who,
         object=obj,
@@ -201,6 +230,7 @@ def _read(
         shared_memory=_shared_memory(spec, path, container) if container else None,
         rolling_update=rollout.read(facts.rolls, obj),
         kind_facts=facts,
+        filled=template.filled,
         pod_spec=spec,
     )
 
@@ -215,7 +245,7 @@ def _containers(
     return tuple(
         containers.read(
             raw,
-            template.container_path or f"{path}[{index}]",
+            template.alone if template.alone and index == 0 else f"{path}[{index}]",
             mounted.by(namespace, spec, raw) if mounted is not None else None,
         )
         for index, raw in enumerate(found)

@@ -41,7 +41,7 @@ def _said(row: Row) -> str:
     parts = [
         f"{item.object}: {item.path}" if item.path else item.object,
         item.message if row.finding.verdict is Verdict.FAIL else f"{row.word}: {item.message}",
-        waiver.said if waiver else f"fix: {row.outcome.check.fix}",
+        waiver.said if waiver else f"fix: {row.fix}",
     ]
     return "\n".join(parts)
 

@@ -87,7 +87,7 @@ def _finding(row: Row) -> Iterator[str]:
         value = "" if row.found is None else f": {text(_json(row.found))}"
         yield f"<p><code>{text(item.path)}{value}</code></p>"
     yield f"<p>{text(item.message)}</p>"
-    last = f"waived: {waiver.said}" if waiver else f"fix: {check.fix}"
+    last = f"waived: {waiver.said}" if waiver else f"fix: {row.fix}"
     yield f'<p class="dim">{text(last)}</p></article>'
 
 

@@ -82,7 +82,7 @@ def _finding(row: Row) -> dict[str, Any]:
         "file": row.file,
         "line": row.line,
         "message": item.message,
-        "fix": outcome.check.fix,
+        "fix": row.fix,
         "waiver": waiver
         and {
             "reason": waiver.reason,

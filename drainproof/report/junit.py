@@ -69,7 +69,7 @@ def _case(suite: ET.Element, result: AuditResult, outcome: Outcome, listed: Sequ
         why = f"waived: {waiver.said}" if waiver else "in the baseline"
         ET.SubElement(case, "skipped", message=printable(why))
     elif failed:
-        fix = f"{said}\nfix: {printable(check.fix)}"
+        fix = f"{said}\nfix: {printable(failed[0].fix)}"
         _say(ET.SubElement(case, "failure"), failed[0].finding.message, fix, failed[0].word)
     elif unsure:
         _say(ET.SubElement(case, "error"), unsure[0].finding.message, said, "inconclusive")

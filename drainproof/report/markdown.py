@@ -55,7 +55,7 @@ def _lines(result: AuditResult, rows: Rows) -> Iterator[str]:
 def _row(row: Row) -> str:
     item, check, waiver = row.finding, row.outcome.check, row.outcome.waiver
     place = f"{text(row.place)}<br>{text(item.path)}" if item.path else text(row.place)
-    last = f"waived: {text(waiver.said)}" if waiver else text(check.fix)
+    last = f"waived: {text(waiver.said)}" if waiver else text(row.fix)
     cells = (f"{_MARKS[row.word]} {row.word}", f"{check.slug} {check.id}", place)
     return f"| {' | '.join(cells)} | {text(item.message)} | {last} |"
 

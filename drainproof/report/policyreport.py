@@ -113,7 +113,7 @@ def _results(outcome: Outcome, listed: Sequence[Row], at: int) -> list[dict[str,
                     "path": row.finding.path,
                     "file": row.file,
                     "line": str(row.line or ""),
-                    "fix": check.fix,
+                    "fix": row.fix,
                 }.items()
                 if value
             },

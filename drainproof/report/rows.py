@@ -26,6 +26,10 @@ class Row:
     finding: Finding
     line: int | None
     """None for what is in no file: it came from a cluster, or was rendered."""
+    word: str
+    """What it is in one word: error, warning, inconclusive, waived; ``pass`` for an assumption."""
+    fix: str
+    """What to do, in a sentence; empty if the check doesn't say."""
 
     @property
     def file(self) -> str:
@@ -43,12 +47,6 @@ class Row:
     def severity(self) -> Severity:
         """Its own severity, or its check's."""
         return self.finding.severity or self.outcome.check.severity
-
-    @property
-    def word(self) -> str:
-        """What it is in one word: error, warning, inconclusive or waived."""
-        verdict = self.finding.verdict
-        return self.severity.value if verdict is Verdict.FAIL else verdict.value
 
     @property
     def found(self) -> Any:  # noqa: ANN401 - any part of a manifest
@@ -99,8 +97,10 @@ def rows(result: AuditResult) -> Rows:
     places: list[Finding | Problem] = [item for _, item in (*found, *assumed)]
     places += result.problems
     lines = lines_of(places, result.snapshot)
+    checks = {outcome.check.slug: outcome.check for outcome, _ in (*found, *assumed)}
+    fixes = {slug: check.fix for slug, check in checks.items()}
     listed = [
-        Row(outcome, item, line)
+        Row(outcome, item, line, _word(outcome, item), fixes[outcome.check.slug])
         for (outcome, item), line in zip((*found, *assumed), lines, strict=False)
     ]
     problems = zip(result.problems, lines[len(listed) :], strict=True)
@@ -109,6 +109,12 @@ def rows(result: AuditResult) -> Rows:
         tuple(listed[len(found) :]),
         tuple(_unread(problem, line or problem.line) for problem, line in problems),
     )
+
+
+def _word(outcome: Outcome, finding: Finding) -> str:
+    if finding.verdict is Verdict.FAIL:
+        return (finding.severity or outcome.check.severity).value
+    return finding.verdict.value
 
 
 def _unread(problem: Problem, line: int | None) -> Unread:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -96,7 +98,7 @@ def _result(row: Row, rule: int, seen: Counter[str]) -> dict[str, Any]:
             "check": outcome.check.slug,
             "verdict": item.verdict.value,
             "subject": outcome.subject.ref,
-            "fix": outcome.check.fix,
+            "fix": row.fix,
         },
     }
 
@@ -116,16 +118,17 @@ def _location(row: Row) -> dict[str, Any]:
 
 def _physical(file: str, line: int | None) -> dict[str, Any]:
     region = {"region": {"startLine": line}} if line else {}
-    return {"artifactLocation": _artifact(file), **region}
+    return {"artifactLocation": _artifact(file, os.getcwd()), **region}  # noqa: PTH109 - Path is slow
 
 
-def _artifact(file: str) -> dict[str, str]:
+@lru_cache(maxsize=64)
+def _artifact(file: str, root: str) -> dict[str, str]:
     if file == "-":
         return {"uri": "stdin:"}
     path = Path(file)
     if path.is_absolute() or ".." in path.parts:
         try:
-            path = path.resolve().relative_to(Path.cwd())
+            path = path.resolve().relative_to(root)
         except ValueError:
             return {"uri": path.resolve().as_uri()}
     return {"uri": quote(path.as_posix()), "uriBaseId": ROOT}

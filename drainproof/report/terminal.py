@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drainproof.judge.verdict import Verdict
@@ -79,6 +80,8 @@ class _Report:
         self.colour = colour
         self.fixed: set[str] = set()
         """Checks whose fix was said already."""
+        self.heads: dict[tuple[str, str], str] = {}
+        """How a finding of a check begins, by the check's slug and the finding's word."""
 
     def lines(self) -> Iterator[str]:
         rows = grouped(self.rows.findings, lambda row: row.outcome.subject)
@@ -128,17 +131,20 @@ class _Report:
     def _findings(self, listed: Iterable[Row]) -> Iterator[str]:
         for row in sorted(listed, key=lambda row: _ORDER[row.word]):
             item, check, word = row.finding, row.outcome.check, row.word
-            label = self._paint(word, _WORD_STYLES[word])
-            slug = self._paint(check.slug, "bold")
-            yield f"  {label}  {slug} {check.id}  {self._paint(printable(row.place), 'dim')}"
+            if (check.slug, word) not in self.heads:
+                label = self._paint(word, _WORD_STYLES[word])
+                head = f"  {label}  {self._paint(check.slug, 'bold')} {check.id}"
+                self.heads[check.slug, word] = head
+            place = self._paint(printable(row.place), "dim")
+            yield f"{self.heads[check.slug, word]}  {place}"
             if item.path:
                 yield _PAD + self._paint(printable(item.path), "dim")
             yield from wrapped(printable(item.message))
             if row.outcome.waiver is not None:
                 yield from wrapped(printable(f"waived: {row.outcome.waiver.said}"))
-            elif check.fix and check.slug not in self.fixed:
+            elif check.slug not in self.fixed:
                 self.fixed.add(check.slug)
-                yield from wrapped(printable(f"fix: {check.fix}"))
+                yield from wrapped(printable(f"fix: {row.fix}")) if row.fix else ()
 
     def _assumed(self, listed: Iterable[Row]) -> Iterator[str]:
         for row in listed:
@@ -167,6 +173,7 @@ class _Report:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text else text
 
 
+@lru_cache(maxsize=256)  # workloads of a kind have findings that say the same
 def wrapped(text: str) -> tuple[str, ...]:
     """Return a text in indented lines, of which none can be taken for a workflow command."""
     lines: list[str] = []

@@ -27,6 +27,7 @@ NIM = EngineFacts(
     name="nim",
     title="NIM",
     image=re.compile(r"(?:^|/)nim/"),
+    official=re.compile(r"(?:^|/)nim/"),
     hints=("opt/nim/",),
     starts=starts(r"\S*/opt/nim/start[-_]server\.sh", r"opt/nim/start[-_]server\.sh"),
     port=8000,

@@ -853,6 +853,7 @@ SGLANG = EngineFacts(
     name="sglang",
     title="SGLang",
     image=re.compile(r"sglang"),
+    official=re.compile(r"(?:^|/)lmsysorg/sglang[:@]"),
     hints=("sglang",),
     starts=starts(r"sglang\.launch_server", r"sglang\s+serve", r"\S*sglang/launch_server\.py"),
     signature=frozenset(

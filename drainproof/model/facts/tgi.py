@@ -103,6 +103,7 @@ TGI = EngineFacts(
     name="tgi",
     title="Text Generation Inference",
     image=re.compile(r"text-generation-inference|(?:^|[-_/])tgi(?:$|[-_])"),
+    official=re.compile(r"(?:^|/)huggingface/text-generation-inference[:@]"),
     hints=("text-generation-", "tgi-entrypoint"),
     starts=starts(r"text-generation-launcher", r"text-generation-router", r"tgi-entrypoint\.sh"),
     signature=frozenset(

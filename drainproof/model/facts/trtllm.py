@@ -82,6 +82,7 @@ TRTLLM = EngineFacts(
     name="trtllm-serve",
     title="trtllm-serve",
     image=re.compile(r"tensorrt[-_]?llm|trt[-_]?llm"),
+    official=re.compile(r"(?:^|/)nvidia/tensorrt-llm/"),
     hints=("trtllm-serve",),
     starts=starts(r"trtllm-serve"),
     signature=frozenset({"--kv-cache-free-gpu-memory-fraction", "--ep-size"}),

@@ -604,6 +604,7 @@ VLLM = EngineFacts(
     name="vllm",
     title="vLLM",
     image=re.compile(r"vllm"),
+    official=re.compile(r"(?:^|/)vllm/vllm-openai[:@]"),
     hints=("vllm",),
     starts=starts(
         r"vllm\s+serve",
