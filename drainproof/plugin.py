@@ -32,6 +32,9 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
         "action": "append", "metavar": "NAME", "help": "Namespace in that cluster."}),
     ("--all-namespaces", "drainproof_all", {
         "action": "store_true", "help": "Look at all namespaces of that cluster."}),
+    ("--prometheus", "drainproof_prometheus", {
+        "default": "", "metavar": "WHERE",
+        "help": "Its Prometheus: a URL, NAMESPACE/SERVICE[:PORT], or auto."}),
     ("--values", "drainproof_values", {
         "action": "append", "metavar": "FILE", "help": "Values file for Helm charts."}),
     ("--set", "drainproof_sets", {
@@ -213,7 +216,12 @@ def _snapshot(config: pytest.Config) -> Snapshot:
         raise UserError("expected --namespace NAME or --all-namespaces with --context")
     from drainproof.collect import connect, live  # noqa: PLC0415 - same
 
-    return live.read(connect.connect(context or ""), namespaces, source=f"context {context}")
+    return live.read(
+        connect.connect(context or ""),
+        namespaces,
+        source=f"context {context}",
+        prometheus=config.getoption("drainproof_prometheus"),
+    )
 
 
 def _find_own_checks(config: pytest.Config) -> None:

@@ -26,6 +26,7 @@ Source
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
@@ -113,7 +114,7 @@ def _unknown(
     if version is None or not engine.flags_known or not _compared(engine):
         return
     near = facts.flags_like(flag, version)
-    if not near and not facts.official.search(container.image):
+    if not near and not re.search(facts.official, container.image):
         return  # forks add flags
     yield workload.finding(
         f"{engine.path}.args",

@@ -105,7 +105,7 @@ class _Reader:
         self._given, self._values, self._sets = frozenset(given), values, sets
         self.items: list[Item] = []
         self.problems: list[Problem] = []
-        self.texts: dict[str, str] = {}
+        self.stdin: list[str] = []
         self.seen: set[str] = set()
         self.files = 0
         self.skipped = 0
@@ -120,7 +120,7 @@ class _Reader:
             files=self.files,
             skipped=self.skipped,
             taken_at=time.time(),
-            texts=self.texts,
+            texts={STDIN: "".join(self.stdin)} if self.stdin else {},
         )
 
     def add(self, part: Part) -> None:
@@ -157,7 +157,11 @@ class _Reader:
         self.seen.add(real)
         try:
             with Path(file).open("rb") as stream:
-                self._read(file, stream)
+                if os.fstat(stream.fileno()).st_size > MAX_BYTES:
+                    self.files += 1
+                    self._too_large(file)
+                else:
+                    self._read(file, stream)
         except OSError as error:
             self.problems.append(Problem(f"cannot be read: {error.strerror}", file=file))
 
@@ -181,12 +185,15 @@ class _Reader:
             said = f"not text: {error.message}"
             self.problems.append(Problem(said, file=file, line=error.line))
         except TooLargeError:
-            said = f"larger than {MAX_BYTES // 2**20} MiB; split it"
-            self.problems.append(Problem(said, file=file))
+            self._too_large(file)
+
+    def _too_large(self, file: str) -> None:
+        said = f"expected at most {MAX_BYTES // 2**20} MiB, found more"
+        self.problems.append(Problem(said, file=file, hint="Split it into several files."))
 
     def _keep_text(self, file: str, text: str) -> None:
         if file == STDIN:  # it can't be read again to find lines in it
-            self.texts[file] = self.texts.get(file, "") + text
+            self.stdin.append(text)
 
     def _read_json(self, file: str, text: str) -> bool:
         """Read a file of JSON; return whether it is one. YAML can begin with a brace too."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import orjson
 
 from drainproof.collect import yaml_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from drainproof.model.finding import Origin
 
@@ -49,7 +50,6 @@ class Lines:
 
     def __init__(self, texts: dict[str, str] | None = None) -> None:
         self._texts = dict(texts or {})
-        self._open = ""
 
     def find(self, places: Sequence[tuple[Origin, str]]) -> list[int]:
         """Return the line of each field, in the order of ``places``, one document at a time.
@@ -57,54 +57,53 @@ class Lines:
         A field that is absent gets the line of its nearest parent. What was rendered from a
         chart or a kustomization has no line in a file of the user: it gets 0.
         """
-        by_document: dict[tuple[str, int], list[int]] = defaultdict(list)
+        by_file: dict[str, dict[int, list[int]]] = {}
         for index, (origin, _) in enumerate(places):
             if origin.line:
-                by_document[origin.file, origin.start].append(index)
+                in_file = by_file.setdefault(origin.file, defaultdict(list))
+                in_file[origin.start].append(index)
         found = [0] * len(places)
-        for wanted in by_document.values():
-            first = places[wanted[0]][0]
-            text = self._text(first)
-            paths = [
-                (*prefix, *steps(path)) if (prefix := origin.prefix) else steps(path)
-                for origin, path in (places[index] for index in wanted)
-            ]
-            for index, line in zip(wanted, _lines_in(text, paths), strict=True):
-                found[index] = first.line + line - 1
+        for file, documents in by_file.items():
+            with _source(file, self._texts.get(file)) as text_between:
+                for wanted in documents.values():
+                    first = places[wanted[0]][0]
+                    paths = [
+                        (*origin.prefix, *steps(path))
+                        for origin, path in (places[index] for index in wanted)
+                    ]
+                    lines = _lines_in(text_between(first.start, first.end), paths)
+                    for index, line in zip(wanted, lines, strict=True):
+                        found[index] = first.line + line - 1
         return found
 
-    def _text(self, origin: Origin) -> str:
-        """Return the text of a document; empty if it can't be read any more."""
-        if origin.file in self._texts:
-            return self._texts[origin.file][origin.start : origin.end]
-        if origin.file != self._open:
-            self._open = origin.file
-            self._source = _Source(origin.file)
-        return self._source.text(origin.start, origin.end)
 
+@contextmanager
+def _source(file: str, text: str | None) -> Iterator[Callable[[int, int], str]]:
+    """Give what returns the part of a file between two places, in characters.
 
-class _Source:
-    """A file of which only parts are in memory, unless that can't be: characters aren't bytes."""
+    Only that part is in memory, unless characters aren't bytes. A file that can't be read any more
+    is empty.
+    """
+    if text is not None:
+        yield lambda start, end: text[start:end]
+        return
+    try:
+        stream = Path(file).open("rb")  # noqa: SIM115 - closed below
+    except OSError:
+        yield lambda _start, _end: ""
+        return
+    with stream:
+        if all(block.isascii() for block in iter(partial(stream.read, _BLOCK), b"")):
 
-    def __init__(self, file: str) -> None:
-        self._file = Path(file)
-        self._whole: str | None = None
-        self._stream: BinaryIO | None = None
-        try:
-            stream = self._file.open("rb")
-            if all(block.isascii() for block in iter(partial(stream.read, _BLOCK), b"")):
-                self._stream = stream
-                return
-            stream.close()
-            self._whole = self._file.read_bytes().decode("utf-8-sig", errors="replace")
-        except OSError:
-            self._whole = ""
+            def read(start: int, end: int) -> str:
+                stream.seek(start)
+                return stream.read(end - start).decode("ascii", errors="replace")
 
-    def text(self, start: int, end: int) -> str:
-        if self._stream is None:
-            return (self._whole or "")[start:end]
-        self._stream.seek(start)
-        return self._stream.read(end - start).decode("ascii", errors="replace")
+            yield read
+        else:
+            stream.seek(0)
+            whole = stream.read().decode("utf-8-sig", errors="replace")
+            yield lambda start, end: whole[start:end]
 
 
 def _lines_in(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int]:

@@ -6,6 +6,7 @@ What it needs is in ``read-only-rbac.yaml`` beside this file. Secrets are never 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
     from drainproof.model.workload import Workload
 
+RBAC = Path(__file__).with_name("read-only-rbac.yaml")
+"""The manifest that allows whoever audits all that is asked for here."""
 PAGE = 250
 """Objects a list call may return; a page of large Deployments stays under about 3 MB."""
 _AGGREGATED = (
@@ -190,7 +193,8 @@ class _Reading:
                 raise _Expired
             if status != OK:
                 error = refused(status, body, "list", name, namespace)
-                raise _RefusedError(error.message, hint=error.hint)
+                hint = f"{error.hint}. All that an audit reads: {RBAC}" if error.hint else ""
+                raise _RefusedError(error.message, hint=hint)
             answer = orjson.loads(body)
             del body
             for obj in answer.pop("items", None) or ():

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_VALUES = 1_000_000
 """Values that a document may hold once its aliases are expanded; a YAML bomb has more."""
 
+MAX_EXACT = 16 * 2**20
+"""Longest document, in characters, that is read by PyYAML's nodes, which take 50 times as much."""
+
 _SEPARATOR = "---"
 _AFTER_SEPARATOR = frozenset(" \t\r\n")
 # Plain scalars that YAML 1.1 reads in another way, after what can come before a value. One pattern
@@ -109,6 +112,8 @@ def parse(text: str, *, is_plain: bool) -> object:
         said = str(error)
         if "recursion limit" in said or "alias replay" in said:
             raise YamlError(_line_in(said), _limit(said)) from None
+        if len(text) > MAX_EXACT:
+            raise YamlError(_line_in(said), "it can't be parsed") from None
         return _parse_exactly(text)
     except RecursionError:
         raise YamlError(None, "nested too deeply") from None
@@ -120,6 +125,11 @@ def _lean(found: object) -> object:
 
     The fast parser makes a new string of every key, orjson does not.
     """
+    if isinstance(found, dict) and isinstance(found.get("items"), list):
+        items = found["items"]
+        for index, item in enumerate(items):  # one by one, so that a long list is not there twice
+            items[index] = _lean(item)
+        return found
     try:
         return orjson.loads(orjson.dumps(found))
     except (TypeError, ValueError):  # JSON can't say it: numbers beyond 64 bits, keys that are none
@@ -178,8 +188,20 @@ def _deep_brackets(text: str) -> bool:
 
 
 def _parse_exactly(text: str) -> object:
+    if len(text) > MAX_EXACT:
+        raise _too_long(text)
     node = compose(text)
     return None if node is None else _Reader().value(node)
+
+
+def _too_long(text: str) -> YamlError:
+    places = [found.start() for pattern in _AMBIGUOUS if (found := pattern.search(text))]
+    line = text.count("\n", 0, min(places)) + 1 if places else None
+    return YamlError(
+        line,
+        f"a document of more than {MAX_EXACT // 2**20} MiB with what versions of YAML read in "
+        "different ways (yes, on, 0644, <<, *alias and the like): quote that, or split it",
+    )
 
 
 class _Reader:

@@ -45,6 +45,13 @@ class _InOrder(click.Command):
 )
 @click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces of the live cluster.")
 @click.option(
+    "--prometheus",
+    default="",
+    metavar="WHERE",
+    help="Prometheus of the live cluster: a URL, NAMESPACE/SERVICE[:PORT] (through the API server)"
+    ", or auto.",
+)
+@click.option(
     "-f",
     "--values",
     multiple=True,
@@ -200,9 +207,9 @@ def _collect(given: dict[str, Any]) -> Snapshot:
     paths, context = given["paths"], given["context"]
     namespaces, all_namespaces = given["namespaces"], given["all_namespaces"]
     if context is None:
-        if namespaces or all_namespaces:
+        if namespaces or all_namespaces or given["prometheus"]:
             raise UserError(
-                "-n and -A are for a live cluster: expected --context too",
+                "-n, -A and --prometheus are for a live cluster: expected --context too",
                 hint="drainproof never takes the current context by itself.",
             )
         if not paths:
@@ -222,7 +229,12 @@ def _collect(given: dict[str, Any]) -> Snapshot:
         )
     from drainproof.collect import connect, live  # noqa: PLC0415 - slow to load
 
-    return live.read(connect.connect(context), namespaces or None, source=f"context {context}")
+    return live.read(
+        connect.connect(context),
+        namespaces or None,
+        source=f"context {context}",
+        prometheus=given["prometheus"],
+    )
 
 
 def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> None:

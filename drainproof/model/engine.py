@@ -30,22 +30,13 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 _MAX_FLAGS = 2  # of a signature: one alone may be anybody's
 _MAX_NESTED = 3  # shells in shells that are looked into
 
-_HINTS = re.compile(
-    "|".join(
-        sorted(
-            {
-                *(hint for facts in engines.ENGINES for hint in facts.hints),
-                *(
-                    flag.replace("-", "[-_]")
-                    for facts in engines.ENGINES
-                    for flag in facts.signature
-                ),
-                *(facts.image.pattern for facts in engines.ENGINES),
-            }
-        )
-    )
+_HINTS = tuple(hint for facts in engines.ENGINES for hint in facts.hints)
+_SIGNATURES = tuple(
+    flag
+    for facts in engines.ENGINES
+    for name in facts.signature
+    for flag in (name, f"--{name[2:].replace('-', '_')}")
 )
-"""Found in whatever can show an engine."""
 
 # How sure it is that a container runs an engine: the surest of a pod's containers is the engine's.
 _STARTED = 5
@@ -192,7 +183,11 @@ def _shows_engine(container: object) -> bool:
         text = "\n".join(words)  # type: ignore[arg-type]  # that they are strings is what is tried
     except TypeError:
         return True
-    return bool(_HINTS.search(text) or ("$" in text and _HINTS.search(str(container.get("env")))))
+    if "$" in text:
+        text += str(container.get("env"))
+    return any(hint in text for hint in _HINTS) or (
+        "--" in text and any(flag in text for flag in _SIGNATURES)
+    )
 
 
 def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | None:
@@ -247,7 +242,9 @@ def _engine(  # noqa: PLR0913 - what was told of the container
         known, config = False, {}
     else:
         config = file
-    flags = {**own, **config} if facts.config_is_api else {**config, **own}
+    if config:
+        own = {**own, **config} if facts.config_is_api else {**config, **own}
+    flags = own
     version_text = annotations.get(VERSION_ANNOTATION) or _version_text(container.image, facts)
     version = _version(version_text)
     drain = facts.drain(version)
@@ -347,17 +344,17 @@ def _facts(
     container: Container, words: tuple[str, ...], named: EngineFacts | None
 ) -> tuple[EngineFacts | None, bool, int]:
     """Return which engine it is, whether its whole command line is in sight, and how sure it is."""
-    line = " ".join(words)
-    started = next((facts for facts in engines.ENGINES if facts.is_started_by(line)), None)
-    if started is not None:
-        return started, not any(name in line for name in started.launchers), _STARTED
+    only_flags = not words or words[0].startswith("-")  # for the image's own program
+    line = "" if only_flags else " ".join(words)
+    for started in () if only_flags else engines.ENGINES:
+        if started.is_started_by(line):
+            return started, not any(name in line for name in started.launchers), _STARTED
     folder, name = _repository(container.image)
     project = folder.partition("/")[2]  # without the organisation, which may be called anything
     foreign = bool(engines.NOT_ENGINE_IMAGES.search(project + name))
     if named is not None and not foreign:
         return named, not container.command, _NAMED_WITH_GPU if container.gpus else _NAMED
-    only_flags = not words or words[0].startswith("-")  # for the image's own program
-    if not only_flags and engines.NOT_ENGINES.search(line):
+    if not only_flags and re.search(engines.NOT_ENGINES, line):
         return None, True, 0
     if not foreign and (not container.command or container.serves):
         facts = _by_image(folder + name)
@@ -384,7 +381,7 @@ def _own(facts: EngineFacts, words: tuple[str, ...]) -> tuple[str, ...]:
     if not words or words[0].startswith("-"):
         return words
     line = " ".join(words)
-    found = facts.starts.search(line)
+    found = facts.start_in(line)
     return words[line.count(" ", 0, found.start() + 1) :] if found else words
 
 
@@ -396,9 +393,9 @@ def _config(
     facts: EngineFacts, words: Sequence[str], flags: Mapping[str, str], container: Container
 ) -> tuple[dict[str, str] | None, str]:
     """Return the flags in a config file, None if it can't be seen; and a flag that is ignored."""
-    flag = next((name for name in facts.config_flags if name in flags), "")
-    if not flag:
+    if flags.keys().isdisjoint(facts.config_flags):
         return {}, ""
+    flag = next(name for name in facts.config_flags if name in flags)
     if facts.config_flags_alone and flag not in words:
         return {}, f"{flag}={flags[flag]}"
     text = container.seen.file(flags[flag]) if container.seen is not None else None
@@ -466,6 +463,7 @@ def _version_text(image: str, facts: EngineFacts) -> str:
     return found[1]
 
 
+@lru_cache(maxsize=1024)
 def _version(written: str) -> Version | None:
     found = _VERSION.match(written)
     return tuple(int(part) for part in found[1].split(".")) if found else None
@@ -488,8 +486,10 @@ def _drain_s(drain: Drain, flags: Mapping[str, str], container: Container) -> fl
 
 def _unsupported(facts: EngineFacts, drain: Drain, flags: Mapping[str, str]) -> str:
     """Return a drain flag of another version that is set and that this one does not have."""
-    others = (row.flag for row in facts.drains if row.flag and row.flag != drain.flag)
-    return next((flag for flag in others if flag in flags), "")
+    for row in facts.drains:
+        if row.flag and row.flag != drain.flag and row.flag in flags:
+            return row.flag
+    return ""
 
 
 def _port(
@@ -506,12 +506,15 @@ def _port(
 
 
 def _parallel(facts: EngineFacts, flags: Mapping[str, str], container: Container) -> int:
-    written = [flags[flag] for flag in facts.parallel_flags if flag in flags]
-    if facts.parallel_env in container.env:
-        written.append(container.env[facts.parallel_env])
-    if not written and facts.parallel_default_all:
+    found = 0
+    for flag in facts.parallel_flags:
+        if flag in flags:
+            found = max(found, _whole(flags[flag]) or 1)
+    if facts.parallel_env and facts.parallel_env in container.env:
+        found = max(found, _whole(container.env[facts.parallel_env]) or 1)
+    if not found and facts.parallel_default_all:
         return max(1, container.gpus)
-    return max((_whole(value) or 1 for value in written), default=1)
+    return found or 1
 
 
 def _count(flags: Mapping[str, str], names: Sequence[str]) -> int | None:
@@ -522,7 +525,8 @@ def _count(flags: Mapping[str, str], names: Sequence[str]) -> int | None:
 
 
 def _metric(facts: EngineFacts, meaning: str) -> str:
-    return next(iter(facts.meanings.get(meaning, ())), "")
+    names = facts.meanings.get(meaning)
+    return names[0] if names else ""
 
 
 def _whole(written: str) -> int | None:

@@ -80,7 +80,7 @@ class FlagStatus:
     """What to do without a removed flag, as words; empty if there is nothing to say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class EngineFacts:
     """One engine."""
 
@@ -89,12 +89,13 @@ class EngineFacts:
     """As its project writes it."""
     image: re.Pattern[str]
     """Found in the image's repository without its tag."""
-    official: re.Pattern[str]
-    """Found in the names of images that its own project builds."""
+    official: str
+    """A pattern that is found in the names of images that its own project builds."""
     hints: tuple[str, ...]
-    """One of them is in any command line that ``starts`` is found in; quick to look for."""
-    starts: re.Pattern[str]
-    """Found in the command line that starts the server."""
+    """One of them is in any command line that starts it, and in any name that ``image`` is found
+    in; quick to look for."""
+    starts: tuple[str, ...]
+    """Patterns, one of which is found as whole words in the command line that starts the server."""
     launchers: tuple[str, ...] = ()
     """Programs that start the server and have flags of their own."""
     signature: frozenset[str] = frozenset()
@@ -164,13 +165,17 @@ class EngineFacts:
 
     def is_started_by(self, line: str) -> bool:
         """Tell whether a command line starts this engine's server."""
-        return any(hint in line for hint in self.hints) and bool(self.starts.search(line))
+        return self.start_in(line) is not None
+
+    def start_in(self, line: str) -> re.Match[str] | None:
+        """Return where a command line starts this engine's server; None if it doesn't."""
+        if not any(hint in line for hint in self.hints):
+            return None
+        return re.search(rf"(?:^|[\s/])(?:{'|'.join(self.starts)})(?=\s|$)", line)
 
     def drain(self, version: Version | None) -> Drain:
         """Return what holds for a version; an unknown one counts as recent."""
-        if version is None:
-            return self.drains[-1]
-        return next(row for row in reversed(self.drains) if row.since <= _padded(version))
+        return _drain(self, version)
 
     def metric(self, name: str) -> Metric | None:
         """Return a metric by the name of one of its series; None if no version has it.
@@ -242,6 +247,13 @@ _UNKNOWN = FlagStatus("unknown")
 _KNOWN = FlagStatus("known")
 
 
+@lru_cache(maxsize=1024)
+def _drain(facts: EngineFacts, version: Version | None) -> Drain:
+    if version is None:
+        return facts.drains[-1]
+    return next(row for row in reversed(facts.drains) if row.since <= _padded(version))
+
+
 @lru_cache(maxsize=4096)
 def _flag_status(facts: EngineFacts, flag: str, version: Version | None) -> FlagStatus:
     flag = flag.partition("=")[0].partition(".")[0].replace("_", "-")
@@ -281,11 +293,6 @@ def _status(
 def written(version: Version) -> str:
     """Write a version as people do: ``0.10.1``."""
     return ".".join(str(part) for part in version)
-
-
-def starts(*alternatives: str) -> re.Pattern[str]:
-    """Return what finds one of several programs as whole words of a command line."""
-    return re.compile(r"(?:^|[\s/])(?:" + "|".join(alternatives) + r")(?=\s|$)")
 
 
 def _padded(version: Version) -> Version:

@@ -30,16 +30,13 @@ ENGINES: tuple[EngineFacts, ...] = (VLLM, TGI, SGLANG, TRITON, TRTLLM, NIM)
 
 BY_NAME = {facts.name: facts for facts in ENGINES}
 
-NOT_ENGINES = re.compile(
-    r"""
+NOT_ENGINES = r"""(?x)
       \bvllm\s+(?:bench|chat|complete|collect-env|run-batch)\b
     | vllm[_-]router | vllm\.entrypoints\.(?:\w+\.)*run_batch | production_stack
     | multi-node-serving\.sh\s+worker | \bdynamo\.\w+
     | sglang_router | sglang\.(?:launch_router|bench_\w+) | text-generation-benchmark | genai-perf
     | (?:^|\s|/)(?:sleep|ray|envoy|nginx|curl|wget|huggingface-cli|hf|aws|gsutil|rclone)(?=\s|$)
-    """,
-    re.VERBOSE,
-)
+"""
 """Command lines that run in engines' images and are no server: routers, benchmarks, downloads."""
 
 NOT_ENGINE_IMAGES = re.compile(

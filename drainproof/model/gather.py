@@ -15,7 +15,7 @@ from drainproof.model.templates import fragment, raw_specs
 from drainproof.model.workload import Workload, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from drainproof.model.kinds import Kind
     from drainproof.model.owners import Key
@@ -61,7 +61,7 @@ def gather(
             services.append((item, facts))
         else:
             gatherer.add(item, facts)
-    gatherer.add_services(services)
+    gatherer.add_services(services, {controller_of(item.object) for item in owned})
     used = {name for item, _ in services for name in kserve.uses(item.object)}
     for item, facts in parts if partial else ():
         if key_of(item.object)[2] not in used:
@@ -79,6 +79,8 @@ class _Gatherer:
         """Workloads that show no engine, but may start one by what a ConfigMap says."""
         self.filled: dict[Key, Raw] = {}
         """Objects with what their operator fills in."""
+        self.left: set[Key] = set()
+        """Objects that are judged by what was made of them."""
 
     def add(self, item: Item, facts: Kind, whole: Raw | None = None) -> bool:
         """Add the workloads in an object; return whether it says what its pods are."""
@@ -106,8 +108,13 @@ class _Gatherer:
         who = Located(**named(item.object), object=item.object, origin=item.origin)
         self.gathered.refused.append((who, error))
 
-    def add_services(self, services: Sequence[tuple[Item, Kind]]) -> None:
-        """Add KServe's services, put together from their runtimes and configs."""
+    def add_services(
+        self, services: Sequence[tuple[Item, Kind]], owners: Collection[Key | None]
+    ) -> None:
+        """Add KServe's services, put together from their runtimes and configs.
+
+        One of which a part would have to be guessed is left to what it made, if that is here.
+        """
         if not services:
             return
         parts: dict[tuple[str, str], list[Raw]] = {}
@@ -129,9 +136,13 @@ class _Gatherer:
             except shape.ShapeError as error:
                 self.refuse(item, error)
                 continue
-            if whole is not None:
-                self.filled[key_of(item.object)] = whole
-            self.add(item, facts, whole)
+            filled, guessed = whole or (None, False)
+            if guessed and key_of(item.object) in owners:
+                self.left.add(key_of(item.object))
+                continue
+            if filled is not None:
+                self.filled[key_of(item.object)] = filled
+            self.add(item, facts, filled)
 
     def add_owned(self, waiting: Sequence[Item]) -> None:
         """Add what a controller made, once: not if the controller's own template is judged.
@@ -172,7 +183,7 @@ class _Gatherer:
     def says_pods(self, obj: Raw) -> bool:
         """Tell whether an object says what its pods are."""
         facts = kind_of(obj)
-        if facts is None:
+        if facts is None or key_of(obj) in self.left:
             return False
         obj = self.filled.get(key_of(obj), obj)
         return any(not fragment(spec) for spec, _ in raw_specs(obj, facts))

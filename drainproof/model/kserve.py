@@ -70,8 +70,11 @@ def _pods() -> Raw:
     }
 
 
-def whole(obj: Raw, find: Find) -> Raw | None:
-    """Return a service with all that KServe fills in; None if nothing is to be filled in.
+def whole(obj: Raw, find: Find) -> tuple[Raw, bool] | None:
+    """Return a service with all that KServe fills in, and whether some of that is guessed.
+
+    What KServe ships is guessed where it is not among the objects. None if nothing is to be filled
+    in.
 
     An InferenceService's container is put where a predictor's own containers are; its field path
     stays ``spec.predictor.model``.
@@ -102,7 +105,7 @@ def uses(obj: Raw) -> Iterator[str]:
             yield ref["name"]
 
 
-def _inference_service(obj: Raw, find: Find) -> Raw | None:
+def _inference_service(obj: Raw, find: Find) -> tuple[Raw, bool] | None:
     spec = shape.mapping(obj, "spec", "")
     predictor = shape.mapping(spec, "predictor", "spec")
     model = shape.mapping(predictor, "model", "spec.predictor")
@@ -129,24 +132,23 @@ def _inference_service(obj: Raw, find: Find) -> Raw | None:
         {key: value for key, value in predictor.items() if key != "model"},
     )
     pods["containers"] = [{"name": "kserve-container", **merged}, *others]
-    return {**obj, "spec": {**spec, "predictor": pods}}
+    return {**obj, "spec": {**spec, "predictor": pods}}, False
 
 
-def _llm_inference_service(obj: Raw, find: Find) -> Raw:
+def _llm_inference_service(obj: Raw, find: Find) -> tuple[Raw, bool]:
     spec = shape.mapping(obj, "spec", "")
     filled: Raw = {}
+    guessed = False
     for name, places in _presets(spec):
         config = find("LLMInferenceServiceConfig", "", name)
-        if config is None:
-            base = _nested(places)
-        else:
-            base = shape.mapping(config, "spec", "")
+        guessed |= config is None
+        base = _nested(places) if config is None else shape.mapping(config, "spec", "")
         filled = merge(filled, base)
     for name in uses(obj):
         config = find("LLMInferenceServiceConfig", key_of(obj)[1], name)
         if config is not None:
             filled = merge(filled, shape.mapping(config, "spec", ""))
-    return {**obj, "spec": merge(filled, spec)}
+    return {**obj, "spec": merge(filled, spec)}, guessed
 
 
 def _presets(spec: Raw) -> Iterator[tuple[str, tuple[str, ...]]]:

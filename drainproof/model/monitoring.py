@@ -154,16 +154,16 @@ def _rules(raw: Raw, path: str) -> list[tuple[str, str, re.Pattern[str]]]:
     found = []
     for key in ("metricRelabelings", "metricRelabelConfigs", "metricRelabeling"):
         for index, rule in enumerate(shape.mappings(raw, key, path)):
-            action = rule.get("action")
+            at = f"{path}.{key}[{index}]"
+            action = shape.text(rule, "action", at)
             sources = rule.get("sourceLabels", rule.get("source_labels"))
-            regex = rule.get("regex")
             if action not in {"keep", "drop"} or sources != ["__name__"]:
                 continue
             try:
-                pattern = re.compile(str(regex))
+                pattern = re.compile(shape.text(rule, "regex", at, ".*"))
             except re.error:
                 continue  # Prometheus' own dialect has forms that are not Python's
-            found.append((f"{path}.{key}[{index}].regex", str(action), pattern))
+            found.append((f"{at}.regex", action, pattern))
     return found
 
 

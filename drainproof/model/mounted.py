@@ -91,8 +91,8 @@ class Mounted:
             written = item.get("prefix")
             prefix = written if isinstance(written, str) else ""
             name = _dict(item.get("configMapRef")).get("name")
-            for key, text in self._data(namespace, name).items():
-                yield f"{prefix}{key}", text
+            for own, text in self._data(namespace, name).items():
+                yield f"{prefix}{own}", text
         for item in _dicts(container.get("env")):
             ref = _dict(_dict(item.get("valueFrom")).get("configMapKeyRef"))
             variable, key = item.get("name"), ref.get("key")

@@ -188,16 +188,19 @@ def _share(numbers: Raw, key: str, path: str, default: object) -> Share:
 def _misplaced(obj: Raw, spec: Raw, own: str) -> str:
     template = spec.get("template")
     pod = template.get("spec") if isinstance(template, dict) else None
-    places: tuple[tuple[str, object], ...] = (
+    for path, place in (
         ("", obj),
         ("spec", spec),
         ("spec.template", template),
         ("spec.template.spec", pod),
-    )
-    for path, place in places:
-        if not isinstance(place, dict):
+    ):
+        if not isinstance(place, dict) or place.keys().isdisjoint(_STRATEGIES):
             continue
-        for key in ("strategy", "updateStrategy", "rollingUpdate"):
+        for key in _STRATEGIES:
             if key in place and (path, key) != ("spec", own):
                 return f"{path}.{key}" if path else key
     return ""
+
+
+_STRATEGIES = ("strategy", "updateStrategy", "rollingUpdate")
+"""Fields that say how to roll, wherever people put them."""

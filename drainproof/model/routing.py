@@ -323,7 +323,8 @@ def _bystander(obj: Raw, origin: Origin | None) -> Bystander:
     ports: set[int | str] = set()
     for container in _listed(_at(template, "spec"), "containers"):
         for port in _listed(container, "ports"):
-            ports |= {value for value in (port.get("containerPort"), port.get("name")) if value}
+            said = (port.get("containerPort"), port.get("name"))
+            ports.update(value for value in said if value and isinstance(value, (int, str)))
     return Bystander(
         **named(obj),
         object=obj,

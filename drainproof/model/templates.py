@@ -38,7 +38,7 @@ class Template:
     alone: str = ""
     """Field path of the first container, where it is not in a list; empty elsewhere."""
     in_ray: bool = False
-    """Whether KubeRay starts ``ray`` in its first container, whatever the image's own program is."""
+    """Whether KubeRay starts ``ray`` in its container, whatever the image's own program is."""
 
 
 def templates_of(obj: Raw, facts: Kind) -> tuple[Template, ...]:
@@ -224,7 +224,11 @@ def _apart(path: tuple[str | int, ...], paths: list[tuple[str | int, ...]]) -> s
 def _walk(obj: Raw, dotted: str) -> tuple[Raw, str]:
     """Return the mapping at a path, empty if it is not there, and the path."""
     at, path = obj, ""
-    for step in dotted.split(".") if dotted else ():
+    if "[" not in dotted:
+        for key in dotted.split(".") if dotted else ():
+            at, path = shape.mapping(at, key, path), f"{path}.{key}" if path else key
+        return at, path
+    for step in dotted.split("."):
         key, bracket, index = step.partition("[")
         if bracket:
             at = shape.mappings(at, key, path)[int(index[:-1])]

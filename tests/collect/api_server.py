@@ -46,12 +46,15 @@ class FakeApi:
             return status, {"kind": "Status", "message": f"said {status}"}
         if path.startswith("/apis") and path.count("/") in {1, 3}:
             return self.discovery(path)
-        if path.startswith("/api/v1/namespaces/") and path.count("/") == 4:
-            return 200, {"kind": "Namespace"}
-        if path in self.objects:
-            return 200, self.objects[path]
+        namespace = path.startswith("/api/v1/namespaces/") and path.count("/") == 4
+        if namespace or path in self.objects:
+            return 200, self.objects.get(path, {"kind": "Namespace"})
         if "limit" not in query and path not in self.lists:
             return 404, {"kind": "Status", "message": "not found"}
+        return self.page(path, query)
+
+    def page(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
+        """Return a page of a list."""
         found = self.lists.get(path, [])
         start = int(query.get("continue", ["0"])[0])
         if start and path in self.expire_once:
@@ -127,7 +130,7 @@ def serving(api: FakeApi) -> Iterator[FakeApi]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield api

@@ -96,7 +96,7 @@ def test_what_is_no_manifest_is_counted_and_left_alone(tmp_path: Path) -> None:
         ("a: 1\na: 2\n", 'x.yaml:2: not YAML: the key "a" is there twice'),
         ("a: 1\n---\nb:\n\tc: 1\n", "x.yaml:4: not YAML: while scanning for the next token"),
         (b"a: 1\nb: \x00\n", "x.yaml:2: not text: it holds the byte 0x00"),
-        (b"a: 1\nb: \xff\xfe\n", "x.yaml:2: not UTF-8 text"),
+        (b"a: 1\nb: \xff\xfe\n", "x.yaml:2: not text: it is not UTF-8"),
         ("kind: Deployment\nspec: {{ .Values.x }}\n", "x.yaml:2: a template with {{ … }} in it"),
     ],
 )
@@ -145,7 +145,18 @@ def test_a_dangling_link_is_named(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_BYTES", 100)
     (found,) = said(read(tmp_path, a_yaml=DEPLOYMENT))
-    assert "larger than" in found
+    assert found == "a.yaml: expected at most 0 MiB, found more"
+
+
+def test_standard_input_that_is_too_large_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(DEPLOYMENT.encode())))
+    assert said(files.read(["-"])) == ["-: expected at most 0 MiB, found more"]
+
+
+def test_keys_that_are_twice_in_json_are_named_with_their_line(tmp_path: Path) -> None:
+    (found,) = said(read(tmp_path, x_json='{"a": 1,\n"b": {"c": 1,\n"c": 2}}'))
+    assert found == 'x.json:3: not YAML: the key "c" is there twice'
 
 
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:

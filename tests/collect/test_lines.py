@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from drainproof.collect import lines, yaml_text
+from drainproof.collect import files, lines, yaml_text
 from drainproof.collect.lines import BlockText, Lines
 from drainproof.content import content
 from drainproof.model.finding import Origin
@@ -74,6 +76,44 @@ def test_a_field_path_is_taken_apart(path: str, parts: tuple[str | int, ...]) ->
 def test_the_line_of_a_field_is_found_in_every_style(text: str, path: str, line: int) -> None:
     origin = Origin("-", 1, 0, len(text))
     assert Lines({"-": text}).find([(origin, path)]) == [line]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("file", FIXTURES[::20], ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_the_line_of_a_field_in_json_is_the_one_that_a_parser_finds(
+    file: Path, indent: int | None
+) -> None:
+    text = file.read_text(encoding="utf-8")
+    parts = [text[start:end] for start, end in yaml_text.documents(text)]
+    listed = json.dumps([yaml_text.parse(part, is_plain=False) for part in parts], indent=indent)
+    node, origin = yaml_text.compose(listed), Origin("-", 1, 0, len(listed))
+    paths = list(every_path(json.loads(listed)))
+    places = [(replace(origin, prefix=path), "") for path in paths]
+    expected = [yaml_text.line_of(node, path) for path in paths]
+    assert Lines({"-": listed}).find(places) == expected
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("letter", ["b", "ü", "🙂"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_are_right_whatever_the_newlines_and_letters(
+    tmp_path: Path, newline: str, letter: str, mark: str
+) -> None:
+    text = f"{mark}kind: A\napiVersion: {letter}\n---\n# {letter}\n"
+    text += "kind: B\napiVersion: x\na: {b: 1}\n"
+    (tmp_path / "a.yaml").write_bytes(text.replace("\n", newline).encode())
+    items = files.read([tmp_path / "a.yaml"]).items
+    places = [(item.origin, path) for item in items for path in ("kind", "a.b") if item.origin]
+    assert Lines().find(places) == [1, 1, 5, 7]
+
+
+def test_lines_of_many_items_in_one_list_take_one_look_at_it() -> None:
+    """A walk over all items for each of them would take hours here."""
+    text = "items:\n" + "".join(f"- name: n{n}\n  spec:\n    a: 1\n" for n in range(20_000))
+    origin = Origin("-", 1, 0, len(text))
+    places = [(origin, f"items[{n}].spec.{field}") for n in range(20_000) for field in "ab"]
+    found = Lines({"-": text}).find(places)
+    assert found == [3 * n + extra for n in range(20_000) for extra in (4, 3)]
 
 
 def test_a_documents_own_first_line_is_added() -> None:

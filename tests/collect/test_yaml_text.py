@@ -113,6 +113,35 @@ def test_what_is_nested_too_deeply_is_refused(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("end", "line", "said"),
+    [("z: 0644\n", 201, "quote that"), ("z: [\n", 201, "can't be parsed"), ("z: 1\n", None, "")],
+)
+def test_a_long_document_is_never_read_by_nodes(
+    monkeypatch: pytest.MonkeyPatch, end: str, line: int | None, said: str
+) -> None:
+    monkeypatch.setattr(yaml_text, "MAX_EXACT", 1000)
+    text = "".join(f"a{n}: 1\n" for n in range(200)) + end
+    if line is None:
+        assert isinstance(parse(text), dict)
+        return
+    with pytest.raises(YamlError, match=said) as error:
+        parse(text)
+    assert error.value.line in {line, line + 1}
+
+
+@pytest.mark.parametrize("number", [".inf", "-.INF", ".NaN"])
+def test_numbers_that_json_has_not_stay_strings(number: str) -> None:
+    assert parse(f"a: {number}\n") == {"a": number}
+
+
+def test_keys_are_in_memory_once_for_all_documents() -> None:
+    one, other = parse("containers: 1\n"), parse("containers: 2\n")
+    assert isinstance(one, dict)
+    assert isinstance(other, dict)
+    assert next(iter(one)) is next(iter(other))
+
+
 def test_documents_are_split_as_kubectl_does() -> None:
     text = "a: 1\n---\nb: 2\n--- # c\n---x\n---\n"
     parts = [text[start:end] for start, end in yaml_text.documents(text)]

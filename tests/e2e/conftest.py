@@ -20,6 +20,7 @@ import pytest
 from drainproof import clusters
 from drainproof.progress import PlainProgress
 from fixtures.engines import install
+from tests.e2e.definitions import policy_report_crd
 from tests.e2e.targets import sim_image, streams_image
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def embedded() -> Cluster:
     # What packages are fetched for comes first: the cluster's network has no uplink.
     streams_image(cluster)
     sim_image(cluster)
+    policy_report_crd()
     install.publish(progress)
     cluster.enter()
     return cluster

@@ -64,6 +64,8 @@ def test_the_summary_counts_verdicts_workloads_and_files(tmp_path: Path) -> None
         "other_workloads": 1,
         "files": 1,
         "problems": 0,
+        "not_run": [],
+        "api_calls": {},
         "fail_on": "error",
         "exit_code": 1,
     }

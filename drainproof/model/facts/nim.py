@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import Drain, EngineFacts, starts
+from drainproof.model.engine_facts import Drain, EngineFacts
 
 METRICS = """\
 e2e_request_latency_seconds   histogram
@@ -27,9 +27,12 @@ NIM = EngineFacts(
     name="nim",
     title="NIM",
     image=re.compile(r"(?:^|/)nim/"),
-    official=re.compile(r"(?:^|/)nim/"),
-    hints=("opt/nim/",),
-    starts=starts(r"\S*/opt/nim/start[-_]server\.sh", r"opt/nim/start[-_]server\.sh"),
+    official=r"(?:^|/)nim/",
+    hints=("nim/",),
+    starts=(
+        r"\S*/opt/nim/start[-_]server\.sh",
+        r"opt/nim/start[-_]server\.sh",
+    ),
     port=8000,
     port_env="NIM_SERVER_PORT",
     health_paths=("/v1/health/ready", "/v1/models"),

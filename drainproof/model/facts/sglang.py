@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import UNBOUNDED, Drain, EngineFacts, starts
+from drainproof.model.engine_facts import UNBOUNDED, Drain, EngineFacts
 
 METRICS = """\
 sglang:avg_request_queue_latency                       gauge      0.4.5   0.5.3
@@ -853,9 +853,13 @@ SGLANG = EngineFacts(
     name="sglang",
     title="SGLang",
     image=re.compile(r"sglang"),
-    official=re.compile(r"(?:^|/)lmsysorg/sglang[:@]"),
+    official=r"(?:^|/)lmsysorg/sglang[:@]",
     hints=("sglang",),
-    starts=starts(r"sglang\.launch_server", r"sglang\s+serve", r"\S*sglang/launch_server\.py"),
+    starts=(
+        r"sglang\.launch_server",
+        r"sglang\s+serve",
+        r"\S*sglang/launch_server\.py",
+    ),
     signature=frozenset(
         {"--mem-fraction-static", "--chunked-prefill-size", "--tp-size", "--context-length"}
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import Drain, EngineFacts, starts
+from drainproof.model.engine_facts import Drain, EngineFacts
 
 METRICS = """\
 tgi_batch_concat                          counter
@@ -103,9 +103,13 @@ TGI = EngineFacts(
     name="tgi",
     title="Text Generation Inference",
     image=re.compile(r"text-generation-inference|(?:^|[-_/])tgi(?:$|[-_])"),
-    official=re.compile(r"(?:^|/)huggingface/text-generation-inference[:@]"),
-    hints=("text-generation-", "tgi-entrypoint"),
-    starts=starts(r"text-generation-launcher", r"text-generation-router", r"tgi-entrypoint\.sh"),
+    official=r"(?:^|/)huggingface/text-generation-inference[:@]",
+    hints=("text-generation-", "tgi"),
+    starts=(
+        r"text-generation-launcher",
+        r"text-generation-router",
+        r"tgi-entrypoint\.sh",
+    ),
     signature=frozenset(
         {
             "--max-total-tokens",

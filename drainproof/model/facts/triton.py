@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import Drain, EngineFacts, starts
+from drainproof.model.engine_facts import Drain, EngineFacts
 
 METRICS = """\
 nv_cache_hit_duration_per_model          counter
@@ -149,9 +149,12 @@ TRITON = EngineFacts(
     name="triton",
     title="Triton",
     image=re.compile(r"tritonserver"),
-    official=re.compile(r"(?:^|/)nvidia/tritonserver[:@]"),
+    official=r"(?:^|/)nvidia/tritonserver[:@]",
     hints=("triton",),
-    starts=starts(r"tritonserver", r"\S*launch_triton_server\.py"),
+    starts=(
+        r"tritonserver",
+        r"\S*launch_triton_server\.py",
+    ),
     launchers=("launch_triton_server",),
     signature=frozenset({"--model-repository", "--exit-timeout-secs"}),
     port=8000,

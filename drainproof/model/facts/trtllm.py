@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import UNBOUNDED, Drain, EngineFacts, starts
+from drainproof.model.engine_facts import UNBOUNDED, Drain, EngineFacts
 
 METRICS = """\
 trtllm_avg_decoded_tokens_per_iter               gauge
@@ -82,9 +82,9 @@ TRTLLM = EngineFacts(
     name="trtllm-serve",
     title="trtllm-serve",
     image=re.compile(r"tensorrt[-_]?llm|trt[-_]?llm"),
-    official=re.compile(r"(?:^|/)nvidia/tensorrt-llm/"),
-    hints=("trtllm-serve",),
-    starts=starts(r"trtllm-serve"),
+    official=r"(?:^|/)nvidia/tensorrt-llm/",
+    hints=("trtllm", "tensorrt", "trt"),
+    starts=(r"trtllm-serve",),
     signature=frozenset({"--kv-cache-free-gpu-memory-fraction", "--ep-size"}),
     port=8000,
     health_paths=("/health", "/v1/models"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from drainproof.model.engine_facts import Drain, EngineFacts, starts
+from drainproof.model.engine_facts import Drain, EngineFacts
 
 METRICS = """\
 http_request_duration_seconds histogram
@@ -604,9 +604,9 @@ VLLM = EngineFacts(
     name="vllm",
     title="vLLM",
     image=re.compile(r"vllm"),
-    official=re.compile(r"(?:^|/)vllm/vllm-openai[:@]"),
+    official=r"(?:^|/)vllm/vllm-openai[:@]",
     hints=("vllm",),
-    starts=starts(
+    starts=(
         r"vllm\s+serve",
         r"-m\s+vllm\s+serve",
         r"vllm\.entrypoints\.(?:\w+\.)*api_server",
