@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
@@ -16,6 +16,7 @@ from drainproof.model import (
     scaler,
     volumes,
 )
+from drainproof.model.finding import Finding
 from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from drainproof.judge.profiles import Profile
     from drainproof.judge.registry import Check
     from drainproof.judge.waivers import Waiver
-    from drainproof.model.finding import Finding, Located
+    from drainproof.model.finding import Located
     from drainproof.model.snapshot import Problem, Snapshot
     from drainproof.model.workload import Workload
 
@@ -70,9 +71,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What an audit said."""
+    """What an audit said.
 
-    outcomes: tuple[Outcome, ...]
+    Most checks pass on most subjects. To keep large audits small, those outcomes are not stored:
+    :attr:`outcomes` makes them when it is asked for.
+    """
+
+    judged: tuple[tuple[Located, tuple[Check, ...]], ...]
+    """Each subject, in order, with the checks that ran on it."""
+    notable: tuple[Outcome, ...]
+    """The outcomes that are more than a pass: with findings, assumptions or a waiver."""
     profile: str
     snapshot: Snapshot
     fail_on: Severity = Severity.ERROR
@@ -92,22 +100,41 @@ class AuditResult:
         return (*self.snapshot.problems, *self.misread)
 
     @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What each check said of each subject, in order."""
+        notable = {(id(item.check), id(item.subject)): item for item in self.notable}
+        return tuple(
+            notable.get((id(check), id(subject))) or Outcome(check, subject, Verdict.PASS, ())
+            for subject, checks in self.judged
+            for check in checks
+        )
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The checks that ran on any subject."""
+        different = {id(checks): checks for _, checks in self.judged}.values()
+        return tuple({check.slug: check for checks in different for check in checks}.values())
+
+    @property
     def findings(self) -> tuple[tuple[Outcome, Finding], ...]:
         """All findings, with the outcome that each belongs to."""
-        return tuple((outcome, item) for outcome in self.outcomes for item in outcome.findings)
+        return tuple((outcome, item) for outcome in self.notable for item in outcome.findings)
 
     def count(self, verdict: Verdict) -> int:
         """Return how many outcomes have a verdict."""
-        return sum(outcome.verdict is verdict for outcome in self.outcomes)
+        if verdict is Verdict.PASS:
+            others = sum(outcome.verdict is not verdict for outcome in self.notable)
+            return sum(len(checks) for _, checks in self.judged) - others
+        return sum(outcome.verdict is verdict for outcome in self.notable)
 
     @property
     def exit_code(self) -> ExitCode:
         """What the command line returns; 2 if a part can't be read, or nothing was judged."""
-        if self.problems or not self.outcomes:
+        if self.problems or not self.judged:
             return ExitCode.ERROR
         seen = {
             item.verdict
-            for outcome in self.outcomes
+            for outcome in self.notable
             for item in outcome.findings
             if item.verdict is not Verdict.FAIL or self.fails(item)
         }
@@ -138,17 +165,28 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
     if snapshot.metrics is None:
         not_run = tuple(item for item in checks if "metrics" in item.arguments)
         checks = tuple(item for item in checks if item not in not_run)
-    outcomes: list[Outcome] = []
+    applying: dict[str, tuple[Check, ...]] = {}
+    judged: list[tuple[Located, tuple[Check, ...]]] = []
+    notable: list[Outcome] = []
     for workload in snapshot.workloads:
+        if workload.kind not in applying:
+            applying[workload.kind] = tuple(
+                item for item in checks if not item.applies_to or workload.kind in item.applies_to
+            )
+        ran = applying[workload.kind]
         offered = Offered(snapshot, workload, profile)
-        for item in checks:
-            if item.applies_to and workload.kind not in item.applies_to:
-                continue
+        for item in ran:
             try:
-                outcomes.append(judge(item, offered))
+                outcome = judge(item, offered)
             except ShapeError as error:
                 snapshot.refuse(workload, error)
-    return AuditResult(tuple(outcomes), profile.name, snapshot, not_run=not_run)
+                ran = tuple(other for other in ran if other is not item)
+                continue
+            if outcome is not None:
+                notable.append(outcome)
+        if ran:
+            judged.append((workload, ran))
+    return AuditResult(tuple(judged), tuple(notable), profile.name, snapshot, not_run=not_run)
 
 
 class Offered(dict[str, Any]):
@@ -168,8 +206,10 @@ class Offered(dict[str, Any]):
         return found
 
 
-def judge(check: Check, offered: Offered) -> Outcome:
-    """Run one check on one subject. A check that breaks down is inconclusive, never a pass.
+def judge(check: Check, offered: Offered) -> Outcome | None:
+    """Run one check on one subject; return None if it passes and there is nothing more to say.
+
+    A check that breaks down is inconclusive, never a pass.
 
     Raises:
         ShapeError: A field that the check asked for holds another type than Kubernetes wants.
@@ -187,9 +227,11 @@ def judge(check: Check, offered: Offered) -> Outcome:
         said = f"the check itself broke down: {type(error).__name__}: {error}"
         yielded = [workload.inconclusive("", said)]
     if not yielded:
-        return Outcome(check, workload, Verdict.PASS, ())
+        return None
     findings = tuple(
-        item if item.severity else replace(item, severity=check.severity)
+        item
+        if item.severity
+        else Finding(item.path, item.message, item.where, check.severity, item.verdict, item.repair)
         for item in yielded
         if item.verdict is not Verdict.PASS
     )
@@ -208,6 +250,8 @@ def _missing(check: Check, offered: Offered) -> str:
 
 def verdict_of(findings: Sequence[Finding]) -> Verdict:
     """Return the verdict of a check that has these findings on a subject."""
+    if len(findings) == 1:
+        return findings[0].verdict
     verdicts = {item.verdict for item in findings}
     return next(
         (found for found in (Verdict.FAIL, Verdict.INCONCLUSIVE) if found in verdicts), Verdict.PASS

@@ -116,11 +116,11 @@ def read(file: Path) -> Known:
 def apply(result: AuditResult, known: Known) -> AuditResult:
     """Return an audit without the findings that a baseline holds; it counts them."""
     left = known.copy()
-    outcomes = []
+    notable = []
     taken = 0
-    for outcome in result.outcomes:
+    for outcome in result.notable:
         if not outcome.findings or outcome.verdict is Verdict.WAIVED or outcome.check is IN_FORCE:
-            outcomes.append(outcome)
+            notable.append(outcome)
             continue
         new = []
         for item in outcome.findings:
@@ -131,5 +131,5 @@ def apply(result: AuditResult, known: Known) -> AuditResult:
             else:
                 new.append(item)
         verdict = verdict_of(new) if new else Verdict.WAIVED
-        outcomes.append(replace(outcome, verdict=verdict, findings=tuple(new)))
-    return replace(result, outcomes=tuple(outcomes), known=taken, gone=left.total())
+        notable.append(replace(outcome, verdict=verdict, findings=tuple(new)))
+    return replace(result, notable=tuple(notable), known=taken, gone=left.total())

@@ -19,7 +19,7 @@ from drainproof.report import FORMATS
 from drainproof.report.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from drainproof.model.snapshot import Snapshot
 
@@ -145,7 +145,7 @@ def audit(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - option
     )
     snapshot = _collect(given)
     if given["save"] is not None:
-        _write(given["save"], snapshot.to_json().decode())
+        _write(given["save"], [snapshot.to_json().decode()])
     checks = config.checks_for(snapshot)
     if not snapshot.workloads and not snapshot.problems:
         raise auditing.nothing_to_audit(snapshot)
@@ -247,7 +247,7 @@ def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> 
         if place == STDOUT:
             from drainproof.report.terminal import coloured  # noqa: PLC0415 - same
 
-            sys.stdout.write(write(result, found, form, colour=coloured(sys.stdout)))
+            sys.stdout.writelines(write(result, found, form, colour=coloured(sys.stdout)))
         else:
             _write(Path(place), write(result, found, form))
 
@@ -263,13 +263,14 @@ def _write_baseline(path: Path, result: auditing.AuditResult) -> None:
     if result.problems:
         raise UserError(f"no baseline of input that can't be read: {result.problems[0]}")
     text, count = baseline.write(result)
-    _write(path, text)
+    _write(path, [text])
     click.echo(f"{path}: {plural(count, 'finding')} taken as given.")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, parts: Iterable[str]) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(parts)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from drainproof.judge.audit import AuditResult
+    from drainproof.model.finding import Finding
     from drainproof.model.snapshot import Snapshot
 
 ANNOTATION = "waive.drainproof.dev/"
@@ -322,22 +323,28 @@ def apply(
     today = today or datetime.now(UTC).date()
     by_check = _by_check(waivers, ran)
     used: Counter[int] = Counter()
-    outcomes = []
-    for outcome in result.outcomes:
+    notable = []
+    for outcome in result.notable:
         if outcome.findings and outcome.check.slug in by_check:
             about = by_check[outcome.check.slug].about(outcome.subject)
             used.update({id(item): len(outcome.findings) for item in about})
             holds = next((item for item in about if item.expires >= today), None)
-            outcomes.append(_waived(outcome, holds) if holds else outcome)
+            notable.append(_waived(outcome, holds) if holds else outcome)
         else:
-            outcomes.append(outcome)
-    for listed in by_check.values():
-        for item in listed.all:
-            said = _gone_bad(item, used[id(item)], today)
-            if said is not None:
-                finding = item.where.finding(*said, Severity.ERROR)
-                outcomes.append(Outcome(IN_FORCE, item.where, Verdict.FAIL, (finding,)))
-    return replace(result, outcomes=tuple(outcomes))
+            notable.append(outcome)
+    bad: dict[int, list[Finding]] = {}
+    for item in (item for listed in by_check.values() for item in listed.all):
+        said = _gone_bad(item, used[id(item)], today)
+        if said is not None:
+            bad.setdefault(id(item.where), []).append(item.where.finding(*said, Severity.ERROR))
+    failed = [
+        Outcome(IN_FORCE, found[0].where, Verdict.FAIL, tuple(found)) for found in bad.values()
+    ]
+    return replace(
+        result,
+        judged=(*result.judged, *((outcome.subject, (IN_FORCE,)) for outcome in failed)),
+        notable=(*notable, *failed),
+    )
 
 
 class _Listed:

@@ -201,10 +201,10 @@ def merge(base: Raw, patch: Raw) -> Raw:
 
 
 def _merge_items(base: list[Any], patch: list[Any], key: str) -> list[Any]:
-    by_name = {item.get(key): item for item in base if isinstance(item, dict)}
     if not all(isinstance(item, dict) for item in patch):
         return patch
     try:
+        by_name = {item.get(key): item for item in base if isinstance(item, dict)}
         named = {item.get(key) for item in patch}
         merged = [merge(by_name.get(item.get(key), {}), item) for item in patch]
     except TypeError:  # a name that is no name: reading it will say so

@@ -101,9 +101,9 @@ class Mounted:
                 yield variable, data[key]
 
     def _files(self, namespace: str, pod_spec: Raw, container: Raw) -> Iterator[tuple[str, str]]:
-        volumes = {item.get("name"): item for item in _dicts(pod_spec.get("volumes"))}
+        volumes = {str(item.get("name")): item for item in _dicts(pod_spec.get("volumes"))}
         for mount in _dicts(container.get("volumeMounts")):
-            volume, at = volumes.get(mount.get("name")), mount.get("mountPath")
+            volume, at = volumes.get(str(mount.get("name"))), mount.get("mountPath")
             if volume is None or not isinstance(at, str):
                 continue
             sub = mount.get("subPath")

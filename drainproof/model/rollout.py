@@ -94,9 +94,9 @@ def _inference_service(obj: Raw) -> RollingUpdate | None:
     mode = shape.mapping(metadata, "annotations", "metadata").get(
         "serving.kserve.io/deploymentMode"
     )
-    if mode in {"Serverless", "Knative"}:
+    if str(mode) in {"Serverless", "Knative"}:
         return _full("spec.predictor")
-    if mode in {"RawDeployment", "Standard"} or "deploymentStrategy" in predictor:
+    if str(mode) in {"RawDeployment", "Standard"} or "deploymentStrategy" in predictor:
         return _rolling(obj, "spec.predictor", "deploymentStrategy", ("25%", "25%"), checked=False)
     return None
 

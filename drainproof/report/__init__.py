@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from drainproof.judge.audit import AuditResult
     from drainproof.report.rows import Rows
 
@@ -19,11 +21,11 @@ FORMATS = {
     "html": "one page that needs nothing else",
     "policyreport": "PolicyReport objects (wgpolicyk8s.io/v1alpha2), for kubectl apply",
 }
-"""Each format, which is a module here with a function ``write``, and what it is for."""
+"""Each format, which is a module here, and what it is for."""
 
 
-def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -> str:
-    """Return an audit in one of :data:`FORMATS`, each line ended.
+def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -> Iterable[str]:
+    """Return an audit in one of :data:`FORMATS`, in parts to write one after the other.
 
     Args:
         result: The audit.
@@ -31,6 +33,8 @@ def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -
         form: The format.
         colour: Whether the terminal's report may be coloured.
     """
-    writer = importlib.import_module(f"drainproof.report.{form}").write
-    text: str = writer(result, rows, colour=colour) if form == "terminal" else writer(result, rows)
-    return text
+    module = importlib.import_module(f"drainproof.report.{form}")
+    if form == "terminal":  # long, and so never held as a whole
+        lines: Iterable[str] = module.lines(result, rows, colour=colour)
+        return (f"{line}\n" for line in lines)
+    return (str(module.write(result, rows)),)

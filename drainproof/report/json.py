@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -45,10 +44,9 @@ def write(result: AuditResult, rows: Rows) -> str:
 def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:
     """Return the counts of an audit."""
     snapshot = result.snapshot
-    verdicts = Counter(outcome.verdict for outcome in result.outcomes)
     counts = severity_counts(result)
     return {
-        **{verdict.value: verdicts[verdict] for verdict in Verdict},
+        **{verdict.value: result.count(verdict) for verdict in Verdict},
         "errors": counts[Severity.ERROR],
         "warnings": counts[Severity.WARNING],
         "baseline": result.known,

@@ -92,8 +92,8 @@ def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[in
 
 def rows(result: AuditResult) -> Rows:
     """Return a result's findings in the order of its outcomes, with the lines they are at."""
-    found = [(outcome, item) for outcome in result.outcomes for item in outcome.findings]
-    assumed = [(outcome, item) for outcome in result.outcomes for item in outcome.assumptions]
+    found = [(outcome, item) for outcome in result.notable for item in outcome.findings]
+    assumed = [(outcome, item) for outcome in result.notable for item in outcome.assumptions]
     places: list[Finding | Problem] = [item for _, item in (*found, *assumed)]
     places += result.problems
     lines = lines_of(places, result.snapshot)

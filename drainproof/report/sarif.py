@@ -33,8 +33,7 @@ FINGERPRINT = "drainproof/v1"
 
 def write(result: AuditResult, rows: Rows) -> str:
     """Return the report: one run, its rules those that ran, its results the findings."""
-    checks = {outcome.check.slug: outcome.check for outcome in result.outcomes}
-    places = {slug: place for place, slug in enumerate(checks)}
+    places = {check.slug: place for place, check in enumerate(result.checks)}
     seen: Counter[str] = Counter()
     run = {
         "tool": {
@@ -42,7 +41,7 @@ def write(result: AuditResult, rows: Rows) -> str:
                 "name": "drainproof",
                 "version": __version__,
                 "semanticVersion": __version__,
-                "rules": [_rule(check) for check in checks.values()],
+                "rules": [_rule(check) for check in result.checks],
             }
         },
         "invocations": [

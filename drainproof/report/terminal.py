@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TextIO
 
-    from drainproof.judge.audit import AuditResult, Outcome
+    from drainproof.judge.audit import AuditResult
     from drainproof.model.finding import Located
     from drainproof.report.rows import Row, Rows
 
@@ -36,9 +36,9 @@ def coloured(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def write(result: AuditResult, rows: Rows, *, colour: bool = False) -> str:
-    """Return the report, each line ended."""
-    return "\n".join(_Report(result, rows, colour=colour).lines()) + "\n"
+def lines(result: AuditResult, rows: Rows, *, colour: bool = False) -> Iterator[str]:
+    """Return the report, line by line."""
+    return _Report(result, rows, colour=colour).lines()
 
 
 def tally(result: AuditResult, rows: Rows) -> list[tuple[str, str]]:
@@ -73,6 +73,15 @@ def _slugs(result: AuditResult) -> str:
     return ", ".join(item.slug for item in result.not_run)
 
 
+def ran_on(result: AuditResult) -> list[tuple[Located, int]]:
+    """Return each subject once, with the number of checks that ran on it."""
+    subjects = {id(subject): subject for subject, _ in result.judged}
+    counts: Counter[int] = Counter()
+    for subject, checks in result.judged:
+        counts[id(subject)] += len(checks)
+    return [(subject, counts[key]) for key, subject in subjects.items()]
+
+
 class _Report:
     def __init__(self, result: AuditResult, rows: Rows, *, colour: bool) -> None:
         self.result = result
@@ -88,13 +97,15 @@ class _Report:
         assumed = grouped(self.rows.assumptions, lambda row: row.outcome.subject)
         bare = False
         """Whether the last line was a heading alone, which needs no blank line before the next."""
-        for outcomes in grouped(self.result.outcomes, lambda outcome: outcome.subject).values():
-            subject = outcomes[0].subject
+        failed = Counter(
+            id(item.subject) for item in self.result.notable if item.verdict is not Verdict.PASS
+        )
+        for subject, ran in ran_on(self.result):
             listed = rows.get(id(subject), ())
             body = [*self._findings(listed), *self._assumed(assumed.get(id(subject), ()))]
             if body and bare:
                 yield ""
-            yield self._heading(subject, outcomes, listed)
+            yield self._heading(subject, listed, ran - failed[id(subject)], ran)
             yield from body
             bare = not body
             if body:
@@ -115,15 +126,14 @@ class _Report:
             gone = plural(self.result.gone, "finding")
             yield f"{gone} of the baseline are gone: write it anew with --write-baseline."
 
-    def _heading(self, subject: Located, outcomes: Sequence[Outcome], listed: Sequence[Row]) -> str:
+    def _heading(self, subject: Located, listed: Sequence[Row], passed: int, ran: int) -> str:
         about = []
         if isinstance(subject, Workload) and subject.engine:
             about.append(subject.engine.label)
         words = Counter(row.word for row in listed)
         about += [counted(words[word], word) for word in WORDS if words[word]]
         if isinstance(subject, Workload):
-            passed = sum(outcome.verdict is Verdict.PASS for outcome in outcomes)
-            about.append(f"{passed} of {len(outcomes)} checks pass")
+            about.append(f"{passed} of {ran} checks pass")
         name = self._paint(printable(subject.ref), "bold")
         where = self._paint(printable(subject.file), "dim")
         return "  ".join(part for part in (name, printable(", ".join(about)), where) if part)

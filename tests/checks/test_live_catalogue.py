@@ -102,6 +102,7 @@ def test_a_workload_that_has_no_pods_is_never_passed_by_what_looks_at_pods(check
     path = next(iter(FIXTURES.glob("*/unclear-scaled-to-zero.json")))
     snapshot = Snapshot.from_json(path.read_bytes())
     outcome = audit.judge(check, audit.Offered(snapshot, snapshot.workloads[0], PROFILES["dev"]))
+    assert outcome is not None
     assert outcome.verdict == "inconclusive"
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from drainproof.model import container
-from drainproof.model.engine import Engine, parse_flags, recognise
+from drainproof.model.engine import Engine, engine_of, likely, parse_flags, recognise
 
 PORTS = [{"containerPort": 8000}]
 
@@ -78,6 +78,13 @@ def test_an_annotation_names_the_engine_and_its_version() -> None:
         ("lmsysorg/sglang:v0.4.6", ["python3", "-m", "sglang_router.launch_router"]),
         ("ghcr.io/llm-d/llm-d-inference-scheduler:v0.3.0", None),
         ("nginx:1.27", None),
+        ("ghcr.io/vllm-project/semantic-router/extproc:v0.1", None),
+        ("registry.example/team/vllm-frontend:v1", None),
+        ("nvcr.io/nvidia/ai-dynamo/vllm-runtime:0.5.0", ["python3", "-m", "dynamo.frontend"]),
+        (
+            "vllm/vllm-openai:v0.10.2",
+            ["sh", "-c", "./multi-node-serving.sh worker --ray_address=a"],
+        ),
         ("python:3.12", ["python", "-m", "http.server"]),
     ],
 )
@@ -85,6 +92,89 @@ def test_routers_benchmarks_and_others_are_no_engines(
     image: str, command: list[str] | None
 ) -> None:
     assert engine(image=image, command=command, ports=PORTS) is None
+
+
+def test_an_organisation_may_be_called_anything() -> None:
+    assert known(image="registry.example/gateway-team/vllm-openai:v0.10.2").version == (0, 10, 2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["bash", "-c", "source env.sh && exec bash -c 'vllm serve m --port 9000'"],
+        ["tini", "--", "vllm", "serve", "m", "--port", "9000"],
+        ["sh", "-c", "numactl -m 0 vllm serve m --port 9000 2>&1 | tee log"],
+    ],
+)
+def test_an_engine_is_found_behind_what_starts_it(command: list[str]) -> None:
+    found = known(image="registry.example/ours:1", command=command)
+    assert (found.name, found.port) == ("vllm", 9000)
+    assert set(found.flags) == {"--port"}
+
+
+def pod(*raws: dict[str, object], **annotations: str) -> str:
+    found = [
+        container.read({"name": f"c{index}", **raw}, f"spec.containers[{index}]")
+        for index, raw in enumerate(raws)
+    ]
+    engine = engine_of(
+        found, {f"drainproof.dev/{key}": value for key, value in annotations.items()}
+    )
+    return engine[0].container if engine[0] else ""
+
+
+SERVER: dict[str, object] = {
+    "image": "vllm/vllm-openai:v0.10.2",
+    "args": ["--model=m"],
+    "resources": {"limits": {"nvidia.com/gpu": 1}},
+}
+
+
+@pytest.mark.parametrize(
+    "sidecar",
+    [
+        {"image": "vllm/vllm-openai:v0.10.2", "ports": PORTS, "command": ["python3", "watch.py"]},
+        {"image": "vllm/vllm-openai:v0.10.2"},
+        {"image": "envoyproxy/envoy:v1.31", "ports": PORTS},
+        {"image": "lmcache/lmstack-router:v0.1"},
+    ],
+)
+def test_a_sidecar_in_front_is_not_taken_for_the_engine(sidecar: dict[str, object]) -> None:
+    assert pod(sidecar, SERVER) == "c1"
+
+
+def test_a_container_that_starts_an_engine_comes_before_one_that_only_has_its_image() -> None:
+    started = {"image": "registry.example/ours:1", "command": ["vllm", "serve", "m"]}
+    assert pod(SERVER, started) == "c1"
+
+
+def test_an_annotation_is_for_the_container_with_the_gpu() -> None:
+    ours: dict[str, object] = {
+        "image": "registry.example/ours:1",
+        "command": ["/start"],
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+    }
+    assert pod({"image": "fluent/fluent-bit:3"}, ours, engine="sglang") == "c1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"containers": [{"image": "nginx:1.27"}]}, False),
+        ({"containers": [{"image": "ours:1", "command": ["/bin/server"], "args": ["-v"]}]}, False),
+        ({"containers": [{"image": "ours:1", "args": ["--max_model_len=1"]}]}, True),
+        ({"containers": [{"image": "nginx:1.27"}, {"image": "nvcr.io/nim/meta/a:1"}]}, True),
+        ({"containers": [{"image": "ours:1", "command": ["$(RUN)"], "env": "vllm"}]}, True),
+        ({"containers": [{"image": 1}]}, True),
+        ({"containers": [{"image": "a", "args": "x"}]}, True),
+        ({"containers": None}, True),
+        ({"containers": [None]}, True),
+    ],
+)
+def test_a_quick_look_passes_over_only_what_runs_no_engine(
+    spec: dict[str, object], *, expected: bool
+) -> None:
+    assert likely(spec, {}) is expected
 
 
 def test_a_start_script_in_an_engines_image_is_an_engine_if_it_serves() -> None:
@@ -110,6 +200,10 @@ def test_a_script_in_an_engines_image_that_serves_nothing_is_no_engine() -> None
         ("vllm/vllm-openai@sha256:0123", None),
         ("vllm/vllm-openai:nightly-20250101", None),
         ("lmcache/vllm-openai:v0.3.5", None),
+        ("registry.example/rhaiis/vllm-cuda-rhel9:3.2.1", None),
+        ("nvcr.io/nvidia/ai-dynamo/vllm-runtime:0.5.0", None),
+        ("opea/vllm:1.3", None),
+        ("vllm/vllm-openai:v0.10", (0, 10)),
         ("nvcr.io/nvidia/vllm:26.02-py3", None),
     ],
 )
@@ -217,6 +311,53 @@ def test_metric_names_for_waiting_and_running_requests() -> None:
     found = known(image="vllm/vllm-openai:v0.32.0")
     assert found.waiting_metric == "vllm:num_requests_waiting"
     assert found.running_metric == "vllm:num_requests_running"
+
+
+@pytest.mark.parametrize(
+    ("fields", "enabled"),
+    [
+        ({"image": "vllm/vllm-openai:v0.32.0"}, True),
+        ({"image": "vllm/vllm-openai:v0.32.0", "args": ["--disable-log-stats"]}, False),
+        ({"image": "lmsysorg/sglang:v0.5.9", "args": ["--model-path=m"]}, False),
+        ({"image": "lmsysorg/sglang:v0.5.9", "args": ["--enable-metrics"]}, True),
+        ({"image": "lmsysorg/sglang:v0.5.9", "args": ["--config", "/a.yaml"]}, None),
+        ({"image": "tritonserver:24.08", "args": ["--allow-metrics=false"]}, False),
+        ({"image": "tritonserver:24.08", "args": ["--allow-metrics=true"]}, True),
+        ({"image": "nvidia/tensorrt-llm/release:1.0.0", "args": ["m"]}, False),
+    ],
+)
+def test_whether_there_are_metrics_is_told_by_flags(
+    fields: dict[str, object], enabled: object
+) -> None:
+    assert known(**fields).metrics_enabled is enabled
+
+
+def test_a_flag_shows_metrics_that_are_phased_out() -> None:
+    image, name = "vllm/vllm-openai:v0.12.0", "vllm:time_per_output_token_seconds_bucket"
+    assert known(image=image).exports(name) is False
+    shown = known(image=image, args=["--show-hidden-metrics-for-version=0.11"])
+    assert shown.exports(name) is True
+
+
+def test_flags_are_asked_for_by_any_of_their_spellings() -> None:
+    found = known(
+        image="vllm/vllm-openai:v0.32.0",
+        args=["-pp", "2", "--max-num-seqs=64", "--enforce-eager", "--no-enable-prefix-caching"],
+    )
+    assert found.pipeline_parallel == 2
+    assert found.flag("--max-batch", "--max-num-seqs", default="1") == "64"
+    assert found.flag("--other", default="1") == "1"
+    assert found.flag_number("--max-num-seqs") == 64
+    assert found.flag_number("--enforce-eager") is None
+    assert found.flag_on("--enforce-eager") is True
+    assert found.flag_on("--enable-prefix-caching") is False
+    assert found.flag_on("--other") is None
+
+
+def test_a_replicas_spread_over_pods_is_read_from_flags() -> None:
+    args = ["--data-parallel-size=8", "--data-parallel-size-local=4", "--nnodes=2"]
+    found = known(image="vllm/vllm-openai:v0.32.0", args=args)
+    assert (found.data_parallel, found.data_parallel_local, found.nodes) == (8, 4, 2)
 
 
 def test_tensor_parallelism_is_read_from_flags() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def written(*objects: Raw, colour: bool = False, problems: tuple[Problem, ...] = ()) -> str:
     snapshot = Snapshot(Snapshot.of(objects).items, partial=False, problems=problems, source="here")
     result = audit.run(snapshot, PROFILES["production"], [CHECKS[slug] for slug in FEW])
-    return terminal.write(result, rows(result), colour=colour)
+    return "\n".join(terminal.lines(result, rows(result), colour=colour)) + "\n"
 
 
 def named(name: str, **container: object) -> Raw:
