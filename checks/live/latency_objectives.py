@@ -2,7 +2,7 @@
 
 What it checks
     Over the last hour, by the engine's own histograms in Prometheus, 95 % of requests got their
-    first token (TTFT) within 500 ms, and 95 % of tokens (TPOT) came within 50 ms. Needs
+    first token (TTFT) within 500 ms, and 95 % of times per output token (TPOT) were within 50 ms. Needs
     ``--prometheus``.
 
 Why

@@ -16,6 +16,7 @@ from drainproof.collect import charts, folders, yaml_text
 from drainproof.collect.charts import Chart
 from drainproof.collect.kustomizations import Kustomization
 from drainproof.collect.pieces import NotTextError, Piece, TooLargeError, pieces
+from drainproof.collect.sharing import Sharing
 from drainproof.errors import UserError
 from drainproof.model.finding import Origin
 from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of
@@ -106,6 +107,7 @@ class _Reader:
         self.items: list[Item] = []
         self.problems: list[Problem] = []
         self.stdin: list[str] = []
+        self.sharing = Sharing()
         self.seen: set[str] = set()
         self.files = 0
         self.skipped = 0
@@ -256,7 +258,7 @@ class _Reader:
                 self._keep(found, Origin(source, 0, 0, 0))
 
     def _keep(self, found: object, origin: Origin) -> None:
-        kept = list(items_of(found, origin))
+        kept = list(items_of(self.sharing.share(found), origin))
         self.items.extend(kept)
         if not kept:
             self.skipped += 1

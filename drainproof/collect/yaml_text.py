@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import yaml_rs
 
 if TYPE_CHECKING:
@@ -117,23 +116,7 @@ def parse(text: str, *, is_plain: bool) -> object:
         return _parse_exactly(text)
     except RecursionError:
         raise YamlError(None, "nested too deeply") from None
-    return _lean(found) if is_plain else _parse_exactly(text)
-
-
-def _lean(found: object) -> object:
-    """Return a document that takes a third less memory: keys are there once in all documents.
-
-    The fast parser makes a new string of every key, orjson does not.
-    """
-    if isinstance(found, dict) and isinstance(found.get("items"), list):
-        items = found["items"]
-        for index, item in enumerate(items):  # one by one, so that a long list is not there twice
-            items[index] = _lean(item)
-        return found
-    try:
-        return orjson.loads(orjson.dumps(found))
-    except (TypeError, ValueError):  # JSON can't say it: numbers beyond 64 bits, keys that are none
-        return found
+    return found if is_plain else _parse_exactly(text)
 
 
 def _has_deep_row(text: str) -> bool:

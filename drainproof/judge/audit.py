@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from drainproof.errors import ExitCode, UserError
@@ -50,6 +51,10 @@ for, once a subject. A subject always has an engine."""
 NO_PROMETHEUS = "Prometheus was not asked, so this can't be told: --prometheus says where it is"
 ARGUMENTS = GIVEN | JOINS.keys()
 """What a check can ask for by the names of its arguments."""
+
+
+_NOTHING: dict[str, Any] = {}
+"""What mends a finding that a person has to decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,9 +234,14 @@ def judge(check: Check, offered: Offered) -> Outcome | None:
     if not yielded:
         return None
     findings = tuple(
-        item
-        if item.severity
-        else Finding(item.path, item.message, item.where, check.severity, item.verdict, item.repair)
+        Finding(
+            intern(item.path),  # workloads of a kind have findings that say the same
+            intern(item.message),
+            item.where,
+            item.severity or check.severity,
+            item.verdict,
+            item.repair or _NOTHING,
+        )
         for item in yielded
         if item.verdict is not Verdict.PASS
     )

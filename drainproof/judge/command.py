@@ -239,7 +239,7 @@ def _collect(given: dict[str, Any]) -> Snapshot:
 
 def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> None:
     """Write each report; those in files first, since a reader of standard output may go away."""
-    from drainproof.report import write  # noqa: PLC0415 - after the audit, so errors come fast
+    from drainproof.report import parts  # noqa: PLC0415 - after the audit, so errors come fast
     from drainproof.report.rows import rows  # noqa: PLC0415 - same
 
     found = rows(result)
@@ -247,9 +247,9 @@ def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> 
         if place == STDOUT:
             from drainproof.report.terminal import coloured  # noqa: PLC0415 - same
 
-            sys.stdout.writelines(write(result, found, form, colour=coloured(sys.stdout)))
+            sys.stdout.writelines(parts(result, found, form, colour=coloured(sys.stdout)))
         else:
-            _write(Path(place), write(result, found, form))
+            _write(Path(place), parts(result, found, form))
 
 
 def _write_baseline(path: Path, result: auditing.AuditResult) -> None:
@@ -286,7 +286,9 @@ def _write(path: Path, parts: Iterable[str]) -> None:
 )
 def rules(slug: str | None, folders: tuple[Path, ...]) -> None:
     """List the checks, or explain one: what it checks, why, the fix, the source."""
-    found = registry.load(folders)
+    from drainproof.judge.waivers import IN_FORCE  # noqa: PLC0415 - a check that is in no file
+
+    found = registry.Registry((IN_FORCE, *registry.load(folders).checks))
     if slug is None:
         width = max((len(item.slug) for item in found.checks), default=0)
         for item in found.checks:

@@ -106,10 +106,13 @@ class Config:
             for pattern in (*self.select, *self.ignore)
             if not any(_named(pattern, item) for item in loaded)
         ]
-        everything = registry.load(self.folders) if left else None
-        for pattern in left:
-            if everything and not any(_named(pattern, item) for item in everything.checks):
-                everything.get(pattern)
+        if left:
+            from drainproof.judge.waivers import IN_FORCE  # noqa: PLC0415 - a check that is in no file
+
+            everything = registry.Registry((IN_FORCE, *registry.load(self.folders).checks))
+            for pattern in left:
+                if not any(_named(pattern, item) for item in everything.checks):
+                    everything.get(pattern)
 
 
 class Audit:
@@ -149,7 +152,8 @@ class Audit:
 
         result = auditing.run(self.snapshot, self.config.profile, checks)
         if self.waivers:
-            result = waivers.apply(result, self.waivers, checks, self.today)
+            held = not any(_named(item, waivers.IN_FORCE) for item in self.config.ignore)
+            result = waivers.apply(result, self.waivers, checks, self.today, held=held)
         if self.baseline is not None:
             result = baseline.apply(result, self.baseline)
         return replace(result, fail_on=self.config.fail_on, misread=self.misread)

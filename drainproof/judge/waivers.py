@@ -309,6 +309,8 @@ def apply(
     waivers: Iterable[Waiver],
     ran: Iterable[Check],
     today: date | None = None,
+    *,
+    held: bool = True,
 ) -> AuditResult:
     """Return an audit with its waived outcomes marked, and an outcome for each waiver gone bad.
 
@@ -319,6 +321,7 @@ def apply(
         waivers: What :func:`gather` returned.
         ran: The checks of the audit.
         today: The day, in UTC; now by default.
+        held: Whether waivers gone bad count, as they do unless the check on them is ignored.
     """
     today = today or datetime.now(UTC).date()
     by_check = _by_check(waivers, ran)
@@ -335,7 +338,7 @@ def apply(
     bad: dict[int, list[Finding]] = {}
     for item in (item for listed in by_check.values() for item in listed.all):
         said = _gone_bad(item, used[id(item)], today)
-        if said is not None:
+        if said is not None and held:
             bad.setdefault(id(item.where), []).append(item.where.finding(*said, Severity.ERROR))
     failed = [
         Outcome(IN_FORCE, found[0].where, Verdict.FAIL, tuple(found)) for found in bad.values()

@@ -315,18 +315,22 @@ def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
         return argv, False
     for _ in range(_MAX_NESTED):
         found = shell.commands(script, container.env)
+        nested = None
         for command in found:
-            line = " ".join(command.words)
-            if command.program != "echo" and any(
-                one.is_started_by(line) for one in engines.ENGINES
-            ):
+            inner = _script(command.words, container)
+            if inner is not None and inner != script:
+                nested = nested or inner
+            elif command.program != "echo" and _starts_engine(command.words):
                 return command.words, True
-        inner = (_script(command.words, container) for command in found)
-        nested = next((text for text in inner if text is not None and text != script), None)
         if nested is None:
             break
         script = nested
     return tuple(word for command in found for word in command.words), True
+
+
+def _starts_engine(words: Sequence[str]) -> bool:
+    line = " ".join(words)
+    return any(facts.is_started_by(line) for facts in engines.ENGINES)
 
 
 def _script(argv: Sequence[str], container: Container) -> str | None:

@@ -217,7 +217,7 @@ def _item_name(obj: Raw, path: tuple[str | int, ...]) -> str:
 def _apart(path: tuple[str | int, ...], paths: list[tuple[str | int, ...]]) -> str:
     for depth, step in enumerate(path):
         if any(len(other) <= depth or other[depth] != step for other in paths):
-            return str(step)
+            return str(step).removesuffix("GroupSpec")
     return str(path[-1]) if path else ""
 
 

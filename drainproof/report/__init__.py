@@ -24,7 +24,12 @@ FORMATS = {
 """Each format, which is a module here, and what it is for."""
 
 
-def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -> Iterable[str]:
+def write(result: AuditResult, rows: Rows, form: str) -> str:
+    """Return an audit in one of :data:`FORMATS`."""
+    return "".join(parts(result, rows, form))
+
+
+def parts(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -> Iterable[str]:
     """Return an audit in one of :data:`FORMATS`, in parts to write one after the other.
 
     Args:
@@ -37,4 +42,7 @@ def write(result: AuditResult, rows: Rows, form: str, *, colour: bool = False) -
     if form == "terminal":  # long, and so never held as a whole
         lines: Iterable[str] = module.lines(result, rows, colour=colour)
         return (f"{line}\n" for line in lines)
+    if form == "json":
+        pieces: Iterable[str] = module.parts(result, rows)
+        return pieces
     return (str(module.write(result, rows)),)

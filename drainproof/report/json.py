@@ -12,6 +12,8 @@ from drainproof.judge.verdict import Severity, Verdict
 from drainproof.report.text import inert
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from drainproof.judge.audit import AuditResult
     from drainproof.report.rows import Row, Rows
 
@@ -19,24 +21,43 @@ VERSION = 1
 """Version of the report's form; it grows where a field is removed or means something else."""
 
 
-def write(result: AuditResult, rows: Rows) -> str:
-    """Return the report: ``summary``, ``findings``, ``assumptions`` and ``problems``."""
+def parts(result: AuditResult, rows: Rows) -> Iterator[str]:
+    """Yield the report: ``summary``, ``findings``, ``assumptions`` and ``problems``.
+
+    A cluster's report has tens of MB, so findings are written one by one.
+    """
     report = {
         "drainproof": __version__,
         "version": VERSION,
         "profile": result.profile,
         "summary": summary(result, rows),
-        "findings": [_finding(row) for row in rows.findings],
-        "assumptions": [_finding(row) for row in rows.assumptions],
-        "problems": [
-            {"message": item.said, "hint": item.hint, "file": item.file, "line": item.line}
-            for item in rows.problems
-        ],
     }
+    yield _written(report).removesuffix("\n}")
+    problems = (
+        {"message": item.said, "hint": item.hint, "file": item.file, "line": item.line}
+        for item in rows.problems
+    )
+    yield from _list("findings", map(_finding, rows.findings))
+    yield from _list("assumptions", map(_finding, rows.assumptions))
+    yield from _list("problems", problems)
+    yield "\n}\n"
+
+
+def _list(name: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield a field that is a list, behind others of the report."""
+    yield f',\n  "{name}": ['
+    between = "\n    "
+    for item in items:
+        yield between + _written(item).replace("\n", "\n    ")
+        between = ",\n    "
+    yield "]" if between == "\n    " else "\n  ]"
+
+
+def _written(value: dict[str, Any]) -> str:
     written = orjson.dumps(
-        report,
+        value,
         default=str,  # what a manifest can't hold, but a check of a user's may have put there
-        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
+        option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS,
     )
     return inert(written.decode())
 

@@ -135,13 +135,6 @@ def test_numbers_that_json_has_not_stay_strings(number: str) -> None:
     assert parse(f"a: {number}\n") == {"a": number}
 
 
-def test_keys_are_in_memory_once_for_all_documents() -> None:
-    one, other = parse("containers: 1\n"), parse("containers: 2\n")
-    assert isinstance(one, dict)
-    assert isinstance(other, dict)
-    assert next(iter(one)) is next(iter(other))
-
-
 def test_documents_are_split_as_kubectl_does() -> None:
     text = "a: 1\n---\nb: 2\n--- # c\n---x\n---\n"
     parts = [text[start:end] for start, end in yaml_text.documents(text)]

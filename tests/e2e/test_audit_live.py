@@ -257,6 +257,33 @@ def test_a_resource_that_may_not_be_listed_is_named_and_the_rest_is_audited(
     assert done.of("endpoints-ready") == []
 
 
+def test_a_prometheus_behind_the_api_server_needs_a_permission_of_its_own(
+    running: Cluster, reader: Path, tmp_path: Path
+) -> None:
+    assert running.context
+    where = f"{SIM.namespace}/sim:80"
+    options = ("-n", SIM.namespace, "--format", "json", "--prometheus", where)
+    (problem,) = audit(reader, tmp_path, *options).report["problems"]
+    assert problem["message"] == (
+        f"forbidden: no permission to get services/proxy for Service {where}"
+    )
+
+
+def test_the_role_for_prometheus_lets_the_account_through_to_that_service(
+    running: Cluster, reader: Path, tmp_path: Path
+) -> None:
+    documents = [item for item in yaml.safe_load_all(RBAC.read_text()) if item]
+    wanted = [item for item in documents if item["metadata"].get("namespace") == "monitoring"]
+    for item in wanted:
+        item["metadata"]["namespace"] = SIM.namespace
+        for rule in item.get("rules", ()):
+            rule["resourceNames"] = ["sim:80"]
+    running.kubectl("apply", "-f", "-", text_input=yaml.safe_dump_all(wanted))
+    options = ("-n", SIM.namespace, "--format", "json", "--prometheus", f"{SIM.namespace}/sim:80")
+    (problem,) = audit(reader, tmp_path, *options).report["problems"]
+    assert problem["message"].endswith("answers HTTP 404")  # by the engine, which is no Prometheus
+
+
 # Five thousand
 
 

@@ -49,7 +49,7 @@ def audited(namespace: str) -> str:
     objects[2]["metadata"]["annotations"] = {"waive.drainproof.dev/prestop-delay": WAIVER}
     checks = [load(kind="manifest").get(slug) for slug in ("prestop-delay", "has-scaler")]
     result = Audit(Snapshot.of(objects), Config()).run(checks)
-    return "".join(write(result, rows(result), "policyreport"))
+    return write(result, rows(result), "policyreport")
 
 
 @pytest.mark.usefixtures("reports_are_known")

@@ -105,6 +105,16 @@ def test_a_waiver_that_waives_nothing_fails(changes: Raw, tmp_path: Path) -> Non
     assert result.exit_code is ExitCode.FINDINGS
 
 
+def test_waivers_gone_bad_can_be_ignored_where_the_input_is_a_part(tmp_path: Path) -> None:
+    listed = written(tmp_path, {**WHOLE, "subject": "Deployment/other/*"})
+    config = Config(waivers=listed, ignore=("waivers",))
+    config.refuse_unknown()
+    result = Audit(Snapshot.of([deployment()]), config, today=TODAY).run(
+        [CHECKS.get("prestop-delay")]
+    )
+    assert messages(result) == []
+
+
 def test_a_waiver_of_a_check_that_does_not_run_is_left_alone(tmp_path: Path) -> None:
     listed = written(tmp_path, {**WHOLE, "check": "has-scaler"})
     assert messages(audited(listed, deployment())) == []

@@ -144,7 +144,7 @@ def test_a_sidecar_in_front_is_not_taken_for_the_engine(sidecar: dict[str, objec
 
 
 def test_a_container_that_starts_an_engine_comes_before_one_that_only_has_its_image() -> None:
-    started = {"image": "registry.example/ours:1", "command": ["vllm", "serve", "m"]}
+    started: dict[str, object] = {"image": "ours:1", "command": ["vllm", "serve", "m"]}
     assert pod(SERVER, started) == "c1"
 
 

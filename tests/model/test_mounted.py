@@ -55,7 +55,10 @@ def test_the_command_line_comes_before_the_config_file() -> None:
 
 def test_the_file_of_trtllm_serve_comes_before_its_command_line() -> None:
     args = ["m", "--tp_size=1", "--extra_llm_api_options", "/etc/engine/api.yaml"]
-    fields = {"image": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0", "command": ["trtllm-serve"]}
+    fields: Raw = {
+        "image": "nvcr.io/nvidia/tensorrt-llm/release:1.0.0",
+        "command": ["trtllm-serve"],
+    }
     text = "tensor_parallel_size: 4\nreturn_perf_metrics: true\nkv_cache_config:\n  dtype: fp8\n"
     found = engine(mounting(args=args, **fields), config_map({"api.yaml": text}))
     assert found.tensor_parallel == 4

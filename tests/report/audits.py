@@ -46,7 +46,7 @@ def audited(path: Path, *objects: Raw, config: Config | None = None) -> AuditRes
 
 def report(form: str, result: AuditResult) -> str:
     """Return an audit in a format."""
-    return "".join(write(result, rows(result), form))
+    return write(result, rows(result), form)
 
 
 def waived(**annotation: str) -> Raw:

@@ -10,12 +10,17 @@ from xml.etree import ElementTree as ET
 import orjson
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from drainproof.judge.config import Audit, Config
+from drainproof.model.snapshot import Snapshot
 from drainproof.report import FORMATS
 from tests.manifests import deployment, scaled_object
-from tests.report.audits import audited, hostile, report, waived
+from tests.report.audits import CHECKS, audited, hostile, report, waived
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from drainproof.judge.audit import AuditResult
@@ -59,6 +64,26 @@ def test_no_line_but_those_of_the_github_format_is_a_workflow_command(
     assert all(re.match(r"::(error|warning|notice) ", line) for line in commands)
     assert bool(commands) is (form == "github")
     assert "##[" not in text
+
+
+READ: dict[str, Callable[[str], object]] = {
+    "json": orjson.loads,
+    "sarif": orjson.loads,
+    "junit": ET.fromstring,
+    "policyreport": lambda text: list(yaml.safe_load_all(text)),
+}
+"""How programs read the formats that are for them."""
+
+
+@pytest.mark.parametrize("form", list(READ))
+@given(name=st.text(max_size=40))
+@example("\x85\u2028\ufeff\ufffe\U0001f600]]>")
+def test_programs_can_read_it_whatever_a_manifest_says(form: str, name: str) -> None:
+    obj = deployment(lifecycle=None)
+    obj["metadata"]["name"] = name
+    obj["metadata"]["namespace"] = name
+    result = Audit(Snapshot.of([obj]), Config()).run([CHECKS["prestop-delay"]])
+    READ[form](report(form, result))
 
 
 def hostile_result(tmp_path: Path) -> AuditResult:
