@@ -24,8 +24,9 @@ Source
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import monitoring, routing
@@ -51,8 +52,7 @@ _NEEDS_ONE = frozenset(
 """Kinds for which no controller makes a monitor."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
+class _Subject(Struct, frozen=True):
     """A workload and what its metrics are needed for."""
 
     workload: Workload

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import orjson
+from msgspec import Struct
 
 from drainproof.collect.api import OK, Api, refused
 from drainproof.errors import UserError
@@ -52,8 +52,7 @@ class NoAnswerError(UserError):
     """Prometheus is there or not, but does not answer as it should; the rest can be audited."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a Prometheus is, and how to be let in."""
 
     url: str

@@ -7,8 +7,9 @@ same list (two flags in ``args``) follow each other instead of overwriting each 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from drainproof.collect.lines import steps
 from drainproof.judge import audit
@@ -28,8 +29,7 @@ ROUNDS = 20
 Step = str | int
 
 
-@dataclass(slots=True)
-class Mended:
+class Mended(Struct):
     """One object, before and after."""
 
     before: Raw

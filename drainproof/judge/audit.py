@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from sys import intern
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drainproof.errors import ExitCode, UserError
 from drainproof.judge.verdict import Severity, Verdict, exit_code
@@ -57,8 +58,7 @@ _NOTHING: dict[str, Any] = {}
 """What mends a finding that a person has to decide."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What one check said of one subject."""
 
     check: Check
@@ -74,8 +74,7 @@ class Outcome:
     which don't stay among them."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditResult:
+class AuditResult(Struct, frozen=True):
     """What an audit said.
 
     Most checks pass on most subjects. To keep large audits small, those outcomes are not stored:

@@ -7,10 +7,10 @@ it is. Lines, files, messages and the order of named list items may change; what
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from drainproof.collect.lines import steps
 from drainproof.errors import UserError

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.judge import audit as auditing

@@ -6,10 +6,12 @@ The command line and pytest both audit through :class:`Audit`, so that they say 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.judge import audit as auditing
@@ -47,8 +49,7 @@ KEYS = {
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """What holds for an audit, after the command line has had its say."""
 
     profile: Profile = PROFILES["production"]
@@ -335,14 +336,14 @@ class _Reader:
         return text.count("\n", 0, starts[index]) + 1 if index < len(starts) else 1
 
     def _profile(self, base: Profile, key: str, table: Mapping[str, Any]) -> Profile:
-        known = {field.name: field for field in fields(Profile) if field.name != "name"}
+        known = {name: kind for name, kind in Profile.__annotations__.items() if name != "name"}
         changes: dict[str, Any] = {}
         for name, value in table.items():
             where = f"{key}.{name}"
             if name not in known:
                 raise self._error(where, f"there is no such number{_near(name, known)}")
             try:
-                changes[name] = number(name, str(known[name].type), value, getattr(base, name))
+                changes[name] = number(name, known[name], value, getattr(base, name))
             except ShapeError as error:
                 raise self._error(where, error.message) from None
         made = replace(base, **changes)

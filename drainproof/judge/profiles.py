@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.model.quantity import GIB
@@ -11,8 +12,7 @@ Bytes = int
 """A size: in a config file it is a string with a unit, such as ``"8Gi"``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """What a deployment is held to. Times end in ``_s`` and are in seconds, sizes are Bytes.
 
     A config file may change any field: see :mod:`drainproof.judge.config`.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from drainproof.content import content
 from drainproof.errors import UserError
@@ -34,8 +35,7 @@ _ID = re.compile(r"[A-Z]{2,5}\d{3}")
 _MARK = "__drainproof_check__"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One rule."""
 
     slug: str
@@ -51,7 +51,7 @@ class Check:
     applies_to: frozenset[str]
     """Kinds of workload that it looks at; empty is all of them."""
     file: Path
-    doc: str = field(repr=False)
+    doc: str
 
     @property
     def title(self) -> str:
@@ -78,8 +78,7 @@ class Check:
         return "\n".join(kept).strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Registry:
+class Registry(Struct, frozen=True):
     """The checks of a run, by slug."""
 
     checks: tuple[Check, ...]

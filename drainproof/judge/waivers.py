@@ -7,11 +7,13 @@ that waives nothing, is a finding of its own, so that none outlives what it was 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.judge.audit import Outcome
@@ -52,8 +54,7 @@ _ANNOTATION_EXAMPLE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Waiver:
+class Waiver(Struct, frozen=True, kw_only=True):
     """One finding, or one kind of finding on several subjects, that may stay until a day."""
 
     check: str

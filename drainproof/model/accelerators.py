@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.model import arguments, shape
 from drainproof.model.finding import Located, Origin, named
@@ -49,8 +51,7 @@ _DRA_CLASSES = ("gpu", "mig", "tpu", "neuron", "gaudi", "npu", "xpu")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceKind:
+class DeviceKind(Struct, frozen=True):
     """What an extended resource stands for."""
 
     vendor: str
@@ -67,8 +68,7 @@ class DeviceKind:
     """Bytes of each, where the name says so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """An accelerator resource that a container asks for."""
 
     resource: str
@@ -79,8 +79,7 @@ class Device:
     kind: DeviceKind
 
 
-@dataclass(frozen=True, slots=True)
-class Accelerators:
+class Accelerators(Struct, frozen=True):
     """The accelerators of a workload's pods, as its engine sees them."""
 
     devices: tuple[Device, ...]
@@ -110,8 +109,7 @@ NONE = Accelerators((), (), 0, (), (), portioned=False, cpu="", uncounted="")
 """What a pod without any is given."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceClaim(Located):
+class DeviceClaim(Located, frozen=True, kw_only=True):
     """A ResourceClaim or a ResourceClaimTemplate."""
 
     requests: Mapping[str, int | None]
@@ -144,8 +142,7 @@ class DeviceClaim(Located):
         return cls(**named(obj), object=obj, origin=origin, requests=requests)
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """Over how many accelerators an engine spreads its model."""
 
     in_pod: int | None

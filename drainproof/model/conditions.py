@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """One of an object's conditions."""
 
     path: str

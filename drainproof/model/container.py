@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import prestop, shape, shell
 from drainproof.model.quantity import quantity
@@ -21,8 +22,7 @@ _ACCELERATORS = ("gpu", "/mig-", "/gaudi", "/neuron", "/tpu", "/Ascend", "/npu",
 """Parts of the names of resources that are accelerators."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """A readiness, liveness or startup probe, with Kubernetes' defaults filled in."""
 
     path: str
@@ -51,8 +51,7 @@ class Probe:
         return self.initial_delay_s + self.patience_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Struct, frozen=True, kw_only=True):
     """One container of a pod template."""
 
     name: str
@@ -81,8 +80,8 @@ class Container:
     prestop: PreStop
     mounts: Mapping[str, str]
     """Volume names by mount path, without a trailing slash."""
-    raw: Raw = field(repr=False)
-    seen: Seen | None = field(default=None, repr=False, compare=False)
+    raw: Raw
+    seen: Seen | None = None
     """What it sees of ConfigMaps; None if nobody has looked."""
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
@@ -31,8 +32,7 @@ def replica_counts(workload: Workload, scalers: Sequence[Scaler]) -> range:
     return range(lowest, max(lowest, min(highest, MOST_REPLICAS)) + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DisruptionBudget(Located):
+class DisruptionBudget(Located, frozen=True, kw_only=True):
     """A PodDisruptionBudget."""
 
     min_available: Share | None
@@ -88,8 +88,7 @@ def _share(spec: Raw, key: str) -> Share | None:
     return None if value is None else Share(value, f"spec.{key}")
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     by_label: dict[tuple[str, str], list[DisruptionBudget]] = field(default_factory=dict)
     """By the first label that a budget asks for."""
     by_expression: list[DisruptionBudget] = field(default_factory=list)

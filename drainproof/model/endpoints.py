@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from drainproof.model import shape
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 _SERVICE = "kubernetes.io/service-name"
 
 
-@dataclass(slots=True)
-class Endpoints:
+class Endpoints(Struct):
     """The endpoints of one Service, whatever slices they are in."""
 
     ready: set[str] = field(default_factory=set)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import engines, shell
 
@@ -47,8 +48,7 @@ _IMAGE = 1
 _FLAGS = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class Engine(Struct, frozen=True, kw_only=True):
     """An LLM engine in a container, as its manifest starts it."""
 
     name: str
@@ -104,7 +104,7 @@ class Engine:
     metrics_path: str
     waiting_metric: str
     running_metric: str
-    facts: EngineFacts = field(repr=False)
+    facts: EngineFacts
 
     @property
     def label(self) -> str:

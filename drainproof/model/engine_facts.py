@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,7 @@ _CHILDREN = {
 """What Prometheus appends to the names of metrics, and for which kinds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drain:
+class Drain(Struct, frozen=True, kw_only=True):
     """What an engine does with streams in flight on SIGTERM, from a version on."""
 
     since: Version
@@ -47,8 +47,7 @@ class Drain:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """A metric, and the versions that export it."""
 
     name: str
@@ -68,8 +67,7 @@ class Metric:
         return version is None or _within(self.since, self.until, version)
 
 
-@dataclass(frozen=True, slots=True)
-class FlagStatus:
+class FlagStatus(Struct, frozen=True):
     """Whether a version has a flag."""
 
     state: str
@@ -80,8 +78,7 @@ class FlagStatus:
     """What to do without a removed flag, as words; empty if there is nothing to say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class EngineFacts:
+class EngineFacts(Struct, frozen=True, kw_only=True, eq=False):
     """One engine."""
 
     name: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from drainproof.judge.verdict import Severity, Verdict
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where in the input an object was written, so that lines can be found for what needs them."""
 
     file: str
@@ -29,8 +29,7 @@ class Origin:
     """Where the object is in its document: ``("items", 3)`` in a List, else empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
+class Located(Struct, frozen=True, kw_only=True):
     """An object that checks look at and findings point into."""
 
     kind: str
@@ -71,8 +70,7 @@ class Located:
         return Finding(path, message, self, verdict=Verdict.PASS)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One place where a check fails, or can't tell, or rests on an assumption."""
 
     path: str

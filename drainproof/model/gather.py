@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from drainproof.model import kserve, shape
 from drainproof.model.engine import likely
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Item
 
 
-@dataclass(slots=True)
-class Gathered:
+class Gathered(Struct):
     """The workloads among objects."""
 
     workloads: list[Workload] = field(default_factory=list)

@@ -6,8 +6,9 @@ A controller is told by annotations, each by its own; where they say nothing, it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(Struct, frozen=True):
     """An Ingress controller that is told by annotations. Adding one is adding a line."""
 
     title: str

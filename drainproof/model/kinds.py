@@ -5,9 +5,10 @@ Any other custom resource that holds pod templates, at any depth, is found by lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,7 @@ DEFAULT_GRACE_PERIOD_S = 30
 """Kubernetes' own default of ``terminationGracePeriodSeconds``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a kind keeps one pod template, or a list of them."""
 
     path: str
@@ -37,8 +37,7 @@ class Place:
     """Whether these pods work for others of the same object, which answer for them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """Where a kind of workload keeps what the model reads."""
 
     places: tuple[Place, ...]

@@ -6,9 +6,10 @@ Only names that can't mean anything else are read; what is not told stays unknow
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shell
 
@@ -60,8 +61,7 @@ _CONTEXTS: tuple[tuple[re.Pattern[str], int], ...] = tuple(
 """Longest context by the model's name: ``max_position_embeddings`` of its config.json."""
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageModel:
+class LanguageModel(Struct, frozen=True):
     """A model, as far as its name tells."""
 
     name: str

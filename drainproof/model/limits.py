@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +42,7 @@ def seconds(written: str, *, unit_s: float = 1) -> float | None:
     return bare * unit_s if math.isfinite(bare) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """How long one proxy lets an answer last, or be silent."""
 
     where: Located
@@ -65,8 +65,7 @@ class Limit:
         return {self.path: values[self.unit]} if self.unit else {}
 
 
-@dataclass(frozen=True, slots=True)
-class Buffered:
+class Buffered(Struct, frozen=True):
     """A proxy that collects an answer before it passes it on."""
 
     where: Located
@@ -76,8 +75,7 @@ class Buffered:
     repair: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Unseen:
+class Unseen(Struct, frozen=True):
     """A part of the way whose limits are not in the input."""
 
     where: Located
@@ -89,8 +87,7 @@ class Unseen:
 Found = Limit | Buffered | Unseen
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """What a route sends requests to."""
 
     kind: str
@@ -100,8 +97,7 @@ class Backend:
     """Empty if it is the route's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(Struct, frozen=True):
     """A part of a route that sends requests to some backends, within some limits."""
 
     where: Located

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from drainproof.model.running import Pod
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(Struct, frozen=True):
     """How often a time was observed, in buckets as Prometheus has them."""
 
     buckets: tuple[tuple[float, float], ...]
@@ -62,8 +62,7 @@ class Histogram:
         return cls.of(counts)
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Struct, frozen=True):
     """Samples of the metrics that live checks ask for. Pods are named ``namespace/name``."""
 
     source: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class MonitorKind:
+class MonitorKind(Struct, frozen=True):
     """A kind of object that says what is scraped. Adding one is adding a line."""
 
     selects: str
@@ -58,8 +58,7 @@ OTHER_COLLECTORS = ("ad.datadoghq.com/", "metrics.dynatrace.com/", "newrelic.io/
 """How annotations begin by which collectors other than Prometheus are told to scrape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """One thing that a monitor scrapes on whatever it selects."""
 
     path: str
@@ -84,8 +83,7 @@ class Endpoint:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Monitor(Located):
+class Monitor(Located, frozen=True, kw_only=True):
     """What selects Services or pods to be scraped."""
 
     of_services: bool
@@ -167,8 +165,7 @@ def _rules(raw: Raw, path: str) -> list[tuple[str, str, re.Pattern[str]]]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prometheus(Located):
+class Prometheus(Located, frozen=True, kw_only=True):
     """A Prometheus of the operator: which monitors it heeds."""
 
     services: Selector
@@ -196,8 +193,7 @@ class Prometheus(Located):
         return selector.written and selector.selects(monitor.labels)
 
 
-@dataclass(frozen=True, slots=True)
-class Monitors:
+class Monitors(Struct, frozen=True):
     """All that is scraped, and by whom."""
 
     asking: Asking[Monitor]
@@ -227,8 +223,7 @@ def monitors_of(snapshot: Snapshot) -> Monitors:
     return snapshot.join(_monitors)
 
 
-@dataclass(frozen=True, slots=True)
-class Annotated:
+class Annotated(Struct, frozen=True):
     """Annotations that ask to be scraped."""
 
     where: Located

@@ -6,8 +6,9 @@ Engines' settings are often there: ``--config /etc/vllm/config.yaml``, a start s
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drainproof.model.owners import key_of
 
@@ -20,8 +21,7 @@ _LARGEST = 256 * 1024
 """Characters of a file that are read; settings and scripts are shorter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What one container sees."""
 
     variables: Mapping[str, str]
@@ -33,8 +33,7 @@ class Seen:
         return self.files.get(posixpath.normpath(path))
 
 
-@dataclass(frozen=True, slots=True)
-class Mounted:
+class Mounted(Struct, frozen=True):
     """Where ConfigMaps are looked up.
 
     Args:

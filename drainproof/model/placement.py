@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
@@ -20,8 +21,7 @@ _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 HOSTNAME = "kubernetes.io/hostname"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node(Located):
+class Node(Located, frozen=True, kw_only=True):
     """A node as the scheduler sees it."""
 
     labels: Mapping[str, str]
@@ -62,8 +62,7 @@ def _taints(spec: Raw) -> Iterator[tuple[str, str, str]]:
         yield key, value, shape.text(item, "effect", path)
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Struct, frozen=True):
     """One requirement on a node's labels."""
 
     path: str
@@ -90,8 +89,7 @@ class Requirement:
         return more > 0 if self.operator == "Gt" else more < 0
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(Struct, frozen=True):
     """What a workload's pods ask of nodes."""
 
     selector: tuple[Requirement, ...]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape, shell
 
@@ -27,8 +28,7 @@ _HARMLESS = frozenset(
 """Programs that end at once and don't fail, so that what follows ``&&`` surely runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreStop:
+class PreStop(Struct, frozen=True):
     """What a container does before Kubernetes sends it SIGTERM."""
 
     path: str

@@ -7,9 +7,11 @@ autoscalers share a few.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,8 +73,7 @@ _NOT_NAMES = re.compile(
 _NAME = re.compile(r"(?<![\w:.])[A-Za-z_:][\w:]*(?!\s*\(|[\w:])")
 
 
-@dataclass(frozen=True, slots=True)
-class Matcher:
+class Matcher(Struct, frozen=True):
     """One label filter of a selector."""
 
     label: str
@@ -126,8 +127,7 @@ def _pattern(written: str) -> re.Pattern[str] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """How a selector uses its metric."""
 
     metric: str
@@ -138,8 +138,7 @@ class Use:
     """Whether ``histogram_quantile`` is made of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """One vector selector of a query."""
 
     use: Use
@@ -150,8 +149,7 @@ class Selector:
         return next((item for item in self.matchers if item.label in labels), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a query, or a part of one, yields."""
 
     labels: frozenset[str] = frozenset()
@@ -182,8 +180,7 @@ class Answer:
         return f"one for every {per_replica[0]}" if per_replica else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """What a PromQL query says."""
 
     text: str
@@ -294,8 +291,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_NAME.findall(_NOT_NAMES.sub(" ", text))))
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """Walks a parsed query, from the inside out."""
 
     parser: Any

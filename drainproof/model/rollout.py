@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.quantity import Share
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
-@dataclass(frozen=True, slots=True)
-class RollingUpdate:
+class RollingUpdate(Struct, frozen=True):
     """How a rollout replaces pods, with the defaults filled in."""
 
     path: str

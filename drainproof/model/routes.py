@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec import Struct, field
 
 from drainproof.model import ingress, routing, shape
 from drainproof.model.finding import Located, Origin, named
@@ -34,8 +34,7 @@ _SERVICE_TIMEOUTS = (
 """Annotations of Services: their name, seconds of their unit, how they are written, whose."""
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     hops: dict[tuple[str, str], list[Hop]] = field(default_factory=dict)
     """By kind and name of a backend."""
     classes: dict[str, str] = field(default_factory=dict)

@@ -6,8 +6,9 @@ which of its ports lead to the engine, and what else it selects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
@@ -47,8 +48,7 @@ _ROUTER_SELECTORS = frozenset(
 """Flags of the vLLM and SGLang routers that select pods without a Service."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePort:
+class ServicePort(Struct, frozen=True):
     """One port of a Service."""
 
     path: str
@@ -58,8 +58,7 @@ class ServicePort:
     """Port of the pods, or the name of one; the Service's own number if it says nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutedService(Located):
+class RoutedService(Located, frozen=True, kw_only=True):
     """A Service with its ports."""
 
     selector: Mapping[str, str]
@@ -113,8 +112,7 @@ def _port(raw: Raw, path: str) -> ServicePort:
     return ServicePort(path, shape.text(raw, "name", path), number, target)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InferencePool(Located):
+class InferencePool(Located, frozen=True, kw_only=True):
     """A pool of pods that a gateway's endpoint picker chooses from, without a Service."""
 
     selector: Mapping[str, str]
@@ -145,8 +143,7 @@ class InferencePool(Located):
         return cls(**named(obj), object=obj, origin=origin, selector=labels, ports=tuple(ports))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bystander(Located):
+class Bystander(Located, frozen=True, kw_only=True):
     """A workload that runs no engine, as far as a Service may select it by mistake."""
 
     labels: Mapping[str, str]
@@ -154,8 +151,7 @@ class Bystander(Located):
     """Numbers and names of the ports that its containers declare."""
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     """Everything that selects pods."""
 
     services: Asking[RoutedService]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.conditions import conditions_of, moment
@@ -31,8 +32,7 @@ _RAY_GROUP = "ray.io/group"
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a container's last run ended."""
 
     reason: str
@@ -42,8 +42,7 @@ class Ended:
     """Seconds since the Unix epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerState:
+class ContainerState(Struct, frozen=True):
     """One container of a pod that was started."""
 
     path: str
@@ -58,8 +57,7 @@ class ContainerState:
     """How the run before this one ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pod(Located):
+class Pod(Located, frozen=True, kw_only=True):
     """A pod that a cluster has."""
 
     labels: Mapping[str, str]

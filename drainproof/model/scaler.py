@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.model import promql, shape
 from drainproof.model.finding import Located, Origin, named
@@ -78,8 +80,7 @@ _NAMING = (
 """Metadata that say what a KEDA trigger follows, by whatever type, the most telling first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """One signal that an autoscaler follows."""
 
     path: str
@@ -125,8 +126,7 @@ class Trigger:
         return (self.written,) if self.written != self.type else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """How many pods may come or go in a while."""
 
     path: str
@@ -142,8 +142,7 @@ class Policy:
         return replicas - int(replicas * (100 - min(self.value, 100)) / 100)
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(Struct, frozen=True):
     """How fast an autoscaler goes in one direction."""
 
     path: str
@@ -157,8 +156,7 @@ class Pace:
     policies_written: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
+class Fallback(Struct, frozen=True):
     """What KEDA does while its triggers fail."""
 
     replicas: int
@@ -167,8 +165,7 @@ class Fallback:
     """``static`` unless told otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaler(Located):
+class Scaler(Located, frozen=True, kw_only=True):
     """An autoscaler and what it follows."""
 
     target_kind: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from msgspec import Struct
 
 from drainproof.model import shape
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _Asking = TypeVar("_Asking")
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
+class Selector(Struct, frozen=True):
     """A ``LabelSelector``: ``matchLabels`` and ``matchExpressions``."""
 
     labels: Mapping[str, str]

@@ -7,9 +7,11 @@ says so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from drainproof.model import shell
 
@@ -51,8 +53,7 @@ class Path(Enum):
     UNSEEN = "the script that starts the engine is not in the manifest"
 
 
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(Struct, frozen=True):
     """What was found out about one command line."""
 
     path: Path
@@ -104,8 +105,7 @@ def _shell_at(words: Sequence[str]) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(Struct, frozen=True):
     """One command, and what the shell does around it."""
 
     command: Command

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
+from msgspec import Struct, field
 
 from drainproof.errors import UserError
 from drainproof.judge.verdict import Severity
@@ -42,16 +42,14 @@ _SECRET_FLAG = re.compile(r"(--(?:api-key|hf-token|\w*token|\w*password)[= ])\S+
 _HIDDEN = "(hidden)"
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """A raw object, and where it was written."""
 
     object: Raw
     origin: Origin | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """A part of the input that can't be read; the rest is judged all the same."""
 
     message: str
@@ -67,15 +65,13 @@ class Problem:
         return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service(Located):
+class Service(Located, frozen=True, kw_only=True):
     """A Service as checks ask about it."""
 
     selector: dict[str, str]
 
 
-@dataclass(slots=True)
-class _Index:
+class _Index(Struct):
     """What a Snapshot knows after it has looked at every object once."""
 
     workloads: list[Workload] = field(default_factory=list)

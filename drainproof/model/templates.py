@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.kinds import ANY, templates_in
@@ -19,13 +20,12 @@ _WORKERS = frozenset({"worker", "workers", "workerGroupSpecs", "workerSpec", "wo
 """Fields under which custom resources keep pods that work for others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(Struct, frozen=True, kw_only=True):
     """One pod template of an object."""
 
     path: str
     """Field path of the pods' spec."""
-    spec: Raw = field(repr=False)
+    spec: Raw
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     role: str = ""

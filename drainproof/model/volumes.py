@@ -6,8 +6,9 @@ Joins a workload with its PersistentVolumeClaims and ConfigMaps.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from drainproof.model import language_model, shape
 from drainproof.model.finding import Located, Origin, named
@@ -64,8 +65,7 @@ _FOR_WEIGHTS = re.compile(r"model|weight|(?<!kv)(?<!kv-)cache|hugging|hub|data|s
 """In the name or the mount path of a volume that is to hold weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim(Located):
+class Claim(Located, frozen=True, kw_only=True):
     """A PersistentVolumeClaim."""
 
     access_modes: tuple[str, ...]
@@ -82,8 +82,7 @@ class Claim(Located):
         return cls(**named(obj), object=obj, origin=origin, access_modes=modes)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A volume that the engine's container mounts."""
 
     mount_path: str
@@ -101,8 +100,7 @@ class Held:
         return self.kind not in _LOST
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """Where an engine's weights come from."""
 
     model: str
@@ -227,8 +225,7 @@ def downloads(container: Container) -> bool:
     return bool(_DOWNLOADS.search(" ".join((container.image, *container.command, *container.args))))
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(Struct, frozen=True):
     """A model that an operator brings to the pods: KServe's ``storageUri`` and ``model.uri``."""
 
     path: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.model import container as containers
@@ -27,8 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_GRACE_PERIOD_S", "RollingUpdate", "SharedMemory", "Workload", "read"]
 
 
-@dataclass(frozen=True, slots=True)
-class SharedMemory:
+class SharedMemory(Struct, frozen=True):
     """What is mounted at ``/dev/shm``."""
 
     path: str
@@ -42,8 +43,7 @@ class SharedMemory:
     """Whether the pod shares the node's own (``hostIPC``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload(Located):
+class Workload(Located, frozen=True, kw_only=True):
     """A workload and one of its pod templates; an object with several gives several workloads."""
 
     role: str = ""
@@ -72,12 +72,12 @@ class Workload(Located):
     """None without an engine."""
     rolling_update: RollingUpdate | None
     """None if the kind doesn't roll, or if how can't be told."""
-    kind_facts: Kind = field(repr=False)
+    kind_facts: Kind
     filled: bool = False
     """Whether fields that an operator fills in are among those that were read."""
-    pod_spec: Raw = field(repr=False)
+    pod_spec: Raw
     """The raw pod spec."""
-    _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _read: dict[str, Any] = field(default_factory=dict)
     """What was read on demand."""
 
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from drainproof.collect.lines import Lines
 from drainproof.judge.verdict import Severity, Verdict
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One finding with its outcome and its place."""
 
     outcome: Outcome
@@ -60,8 +60,7 @@ WORDS = (Severity.ERROR.value, Severity.WARNING.value, "inconclusive", "waived")
 """What a row can be in one word, the worst first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
+class Unread(Struct, frozen=True):
     """A part of the input that can't be read."""
 
     said: str
@@ -73,8 +72,7 @@ class Unread:
     line: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True):
     """Everything that a report lists."""
 
     findings: tuple[Row, ...]

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from drainproof.collect import files, lines, yaml_text
 from drainproof.collect.lines import BlockText, Lines

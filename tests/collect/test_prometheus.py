@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from drainproof.collect import live, prometheus
 from drainproof.collect.api import Api
