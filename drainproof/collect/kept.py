@@ -80,6 +80,13 @@ def _only(obj: Raw, rest: Mapping[str, Any]) -> Raw:
 
 def _pod(obj: Raw, *, whole: bool) -> Raw:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    states = [
+        _some(item, "name", "ready", "restartCount", "state", "lastState")
+        for item in status.get("containerStatuses") or ()
+    ]
+    for item in states:
+        for state in (item.get("state"), item.get("lastState")):
+            _strip_state(state)
     short = {
         "phase": status.get("phase"),
         "podIP": status.get("podIP"),
@@ -87,14 +94,8 @@ def _pod(obj: Raw, *, whole: bool) -> Raw:
             _some(item, "type", "status", "reason", "message", "lastTransitionTime")
             for item in status.get("conditions") or ()
         ],
-        "containerStatuses": [
-            _some(item, "name", "ready", "restartCount", "state", "lastState")
-            for item in status.get("containerStatuses") or ()
-        ],
+        "containerStatuses": states,
     }
-    for item in short["containerStatuses"]:
-        for state in (item.get("state"), item.get("lastState")):
-            _strip_state(state)
     short = {key: value for key, value in short.items() if value}
     if whole:
         metadata = obj["metadata"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from msgspec import Struct
 
 from drainproof.errors import ExitCode, UserError
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Problem, Snapshot
     from drainproof.model.workload import Workload
 
+TEMPLATED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"})
+"""Kinds whose pods are what ``spec.template`` says, and nothing else."""
 GIVEN = frozenset({"workload", "snapshot", "profile"})
 """What there is before anything is joined."""
 JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
@@ -50,6 +53,9 @@ JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
 """What else a check can ask for, by the name of its argument: each is found when it is first asked
 for, once a subject. A subject always has an engine."""
 NO_PROMETHEUS = "Prometheus was not asked, so this can't be told: --prometheus says where it is"
+ALONE = frozenset({"workload", "profile", "engine", "container", "model", "accelerators"})
+"""What depends on nothing but the workload's own spec. A check that asks for no more says the same
+of every workload that differs in its name and labels only, and is run once for all of them."""
 ARGUMENTS = GIVEN | JOINS.keys()
 """What a check can ask for by the names of its arguments."""
 
@@ -172,6 +178,7 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
     applying: dict[str, tuple[Check, ...]] = {}
     judged: list[tuple[Located, tuple[Check, ...]]] = []
     notable: list[Outcome] = []
+    twins = _Twins(checks)
     for workload in snapshot.workloads:
         if workload.kind not in applying:
             applying[workload.kind] = tuple(
@@ -179,9 +186,10 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
             )
         ran = applying[workload.kind]
         offered = Offered(snapshot, workload, profile)
+        known = twins.said_of(workload)
         for item in ran:
             try:
-                outcome = judge(item, offered)
+                outcome = twins.judge(item, offered, known)
             except ShapeError as error:
                 snapshot.refuse(workload, error)
                 ran = tuple(other for other in ran if other is not item)
@@ -191,6 +199,69 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
         if ran:
             judged.append((workload, ran))
     return AuditResult(tuple(judged), tuple(notable), profile.name, snapshot, not_run=not_run)
+
+
+class _Twins:
+    """What the checks that ask for :data:`ALONE` said, by what they depend on.
+
+    Args:
+        checks: The checks of the audit.
+    """
+
+    def __init__(self, checks: Iterable[Check]) -> None:
+        self._alone = {id(item) for item in checks if ALONE.issuperset(item.arguments)}
+        self._said: dict[bytes, dict[int, Outcome | None]] = {}
+
+    def said_of(self, workload: Workload) -> dict[int, Outcome | None]:
+        """Return what was said of a workload, or of a twin of it, by the check's ``id()``."""
+        return self._said.setdefault(_own_spec(workload), {})
+
+    def judge(
+        self, item: Check, offered: Offered, known: dict[int, Outcome | None]
+    ) -> Outcome | None:
+        """Run a check, unless it said something of a twin; as :func:`judge` does."""
+        if id(item) not in self._alone:
+            return judge(item, offered)
+        if id(item) in known:
+            return _said_of(offered["workload"], known[id(item)])
+        outcome = known[id(item)] = judge(item, offered)
+        return outcome
+
+
+def _own_spec(workload: Workload) -> bytes:
+    """Return what the checks that ask for :data:`ALONE` depend on.
+
+    Where other objects fill in a part of it (ConfigMaps, runtimes, resource claims), it has the
+    workload's own name in it, so that it has no twin.
+    """
+    container = workload.container
+    plain = (
+        workload.kind in TEMPLATED
+        and "resourceClaims" not in workload.pod_spec
+        and (container is None or container.seen is None)
+    )
+    spec = workload.object["spec"]
+    if plain:
+        spec = {**spec, "selector": None, "template": workload.pod_spec}
+    return orjson.dumps(
+        (workload.kind, "" if plain else workload.ref, workload.pod_annotations, spec),
+        default=str,
+        option=orjson.OPT_NON_STR_KEYS,
+    )
+
+
+def _said_of(workload: Workload, said: Outcome | None) -> Outcome | None:
+    """Return what was said of a workload's twin as said of itself."""
+    if said is None:
+        return None
+    findings, assumptions = (
+        tuple(
+            Finding(one.path, one.message, workload, one.severity, one.verdict, one.repair)
+            for one in listed
+        )
+        for listed in (said.findings, said.assumptions)
+    )
+    return Outcome(said.check, workload, said.verdict, findings, assumptions)
 
 
 class Offered(dict[str, Any]):

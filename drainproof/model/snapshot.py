@@ -39,6 +39,12 @@ SAVED_AS = "drainproof-snapshot"
 
 _SECRETIVE = re.compile(r"token|secret|passw|api_?key|credential|private", re.IGNORECASE)
 _SECRET_FLAG = re.compile(r"(--(?:api-key|hf-token|\w*token|\w*password)[= ])\S+")
+_SECRET_LINE = re.compile(
+    r"^([ \t]*(?:export )?[\w.-]*(?:token|secret|passw|api[_-]?key|credential)[\w.-]*"
+    r"[ \t]*[:=][ \t]*)(?!\d+[ \t]*$)\S.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A setting in a file that is named like a secret; counts, such as of tokens, are none."""
 _HIDDEN = "(hidden)"
 
 
@@ -298,9 +304,9 @@ class Snapshot:
         try:
             return cls(
                 (
-                    Item(item["object"], Origin(item["file"], item["line"] or 1, 0, 0))
+                    Item(_mapping(item["object"]), Origin(item["file"], item["line"] or 1, 0, 0))
                     if item["file"]
-                    else Item(item["object"])
+                    else Item(_mapping(item["object"]))
                     for item in values["items"]
                 ),
                 partial=bool(values["partial"]),
@@ -376,6 +382,12 @@ def _same_namespace(one: Located, other: Located) -> bool:
     return one.namespace == other.namespace or not one.namespace or not other.namespace
 
 
+def _mapping(value: Any) -> Raw:  # noqa: ANN401 - a part of a saved form
+    if not isinstance(value, dict):
+        raise TypeError("an object that is no mapping")
+    return value
+
+
 def _without_secrets(obj: Raw) -> Raw:
     """Return a copy without what may hold secrets or is of no use to judge."""
 
@@ -396,6 +408,16 @@ def _without_secrets(obj: Raw) -> Raw:
         return value
 
     cleaned: Raw = clean(obj)
+    data = cleaned.get("data")
+    if cleaned.get("kind") == "ConfigMap" and isinstance(data, dict):
+        cleaned["data"] = {
+            key: _HIDDEN
+            if _SECRETIVE.search(key) and isinstance(text, str) and not text.strip().isdecimal()
+            else _SECRET_LINE.sub(rf"\1{_HIDDEN}", text)
+            if isinstance(text, str)
+            else text
+            for key, text in data.items()
+        }
     return cleaned
 
 
