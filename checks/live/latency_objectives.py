@@ -2,8 +2,8 @@
 
 What it checks
     Over the last hour, by the engine's own histograms in Prometheus, 95 % of requests got their
-    first token (TTFT) within 500 ms, and 95 % of times per output token (TPOT) were within 50 ms. Needs
-    ``--prometheus``.
+    first token (TTFT) within 500 ms, and 95 % of times per output token (TPOT) were within 50
+    ms. Needs ``--prometheus``.
 
 Why
     TTFT is what users feel as responsiveness, TPOT as speed. When either is over its objective,

@@ -71,7 +71,11 @@ def surge_pod_fits(
             update.surge_path, "nodes or pods could not be listed, so free GPUs can't be counted"
         )
         return
-    able = [node for node in nodes(snapshot) if _may_run(node, placement, needed)]
+    every = nodes(snapshot)
+    if not every:
+        yield workload.inconclusive(update.surge_path, "no node is known, so none can be free")
+        return
+    able = [node for node in every if _may_run(node, placement, needed)]
     free = snapshot.join(_free)
     if any(_fits(node, free, needed) for node in able):
         if snapshot.namespaces:
@@ -82,15 +86,21 @@ def surge_pod_fits(
             )
         return
     wanted = " and ".join(f"{count} x {name}" for name, count in needed.items())
-    many = f"none of {len(able)} nodes" if len(able) != 1 else "the one node"
     grows = any(label in node.labels for node in able for label in _MANAGED)
     yield workload.finding(
         update.surge_path,
-        f"a rollout starts one more pod, which asks for {wanted}, and {many} that it may run on "
-        f"{'has' if len(able) != 1 else 'does not have'} that free: the rollout hangs"
-        + (" unless a cluster autoscaler adds a node" if grows else ""),
+        f"a rollout starts one more pod, which asks for {wanted}, and {_lacking(able)}: the "
+        f"rollout hangs{' unless a cluster autoscaler adds a node' if grows else ''}",
         Severity.WARNING if grows else None,
     )
+
+
+def _lacking(able: list[Node]) -> str:
+    if not able:
+        return "it may run on no node that has so many"
+    if len(able) == 1:
+        return f"the one node that it may run on ({able[0].name}) does not have that free"
+    return f"none of {len(able)} nodes that it may run on has that free"
 
 
 def _may_run(node: Node, placement: Placement, needed: Mapping[str, int]) -> bool:

@@ -31,6 +31,10 @@ _MAX_COMPOSED = 4 * 2**20
 """Longest document, in characters, whose nodes are all made to find lines."""
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]|[^\s{}\[\],":]+')
 _BLOCK = 2**20
+_MAX_ALIKE = 1000
+"""Most rows of a document that is compared with others."""
+_HEAD = re.compile(r"( *(?:- +)*(?:[^\s#-].*?:(?=\s|$))?[ \t]*)(.?)")
+"""A row up to its value, and the value's first character."""
 
 
 @lru_cache(maxsize=1024)
@@ -63,15 +67,17 @@ class Lines:
                 in_file = by_file.setdefault(origin.file, defaultdict(list))
                 in_file[origin.start].append(index)
         found = [0] * len(places)
+        alike = _Alike()
         for file, documents in by_file.items():
             with _source(file, self._texts.get(file)) as text_between:
                 for wanted in documents.values():
                     first = places[wanted[0]][0]
                     paths = [
-                        (*origin.prefix, *steps(path))
+                        (*origin.prefix, *steps(path)) if origin.prefix else steps(path)
                         for origin, path in (places[index] for index in wanted)
                     ]
-                    lines = _lines_in(text_between(first.start, first.end), paths)
+                    text = text_between(first.start, first.end)
+                    lines = _lines_in(text, paths, alike.known(text))
                     for index, line in zip(wanted, lines, strict=True):
                         found[index] = first.line + line - 1
         return found
@@ -106,11 +112,55 @@ def _source(file: str, text: str | None) -> Iterator[Callable[[int, int], str]]:
             yield lambda start, end: whole[start:end]
 
 
-def _lines_in(text: str, paths: Sequence[tuple[str | int, ...]]) -> list[int]:
-    block = BlockText(text)
-    quick = [block.line_of(path) for path in paths]
-    found = [line for line in quick if line is not None]
-    if len(found) == len(quick):
+class _Alike:
+    """Lines that are known from documents whose rows differ in nothing but values.
+
+    Fleets are written from templates: what is on line 30 of one is on line 30 of the next.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[list[str], dict[tuple[str | int, ...], int]]] = {}
+        """By how many rows it has: the last document, and the lines that are known of it."""
+
+    def known(self, text: str) -> dict[tuple[str | int, ...], int]:
+        """Return the lines that are known of a document, in which new ones may be noted."""
+        rows = text.split("\n")
+        if len(rows) > _MAX_ALIKE:
+            return {}
+        rows_before, lines = self._last.get(len(rows), ([], {}))
+        pairs = zip(rows, rows_before, strict=False)
+        if not rows_before or any(one != other and not _alike(one, other) for one, other in pairs):
+            lines = {}
+        self._last[len(rows)] = rows, lines
+        return lines
+
+
+def _alike(one: str, other: str) -> bool:
+    """Tell whether two rows have the same indentation, the same key and values of one style."""
+    mine, its = _HEAD.match(one), _HEAD.match(other)
+    return (
+        mine is not None
+        and its is not None
+        and mine[1] == its[1]
+        and (mine[2] == its[2] or (mine[2].isalnum() and its[2].isalnum()))
+    )
+
+
+def _lines_in(
+    text: str, paths: Sequence[tuple[str | int, ...]], known: dict[tuple[str | int, ...], int]
+) -> list[int]:
+    block: BlockText | None = None
+    found: list[int] = []
+    for path in paths:
+        line = known.get(path)
+        if line is None:
+            block = block or BlockText(text)
+            line = block.line_of(path)
+            if line is None:
+                break
+            known[path] = line
+        found.append(line)
+    if len(found) == len(paths):
         return found
     if text.lstrip()[:1] in {"{", "["}:
         in_json = _lines_in_json(text, paths)

@@ -240,9 +240,11 @@ def _collect(given: dict[str, Any]) -> Snapshot:
 def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> None:
     """Write each report; those in files first, since a reader of standard output may go away."""
     from drainproof.report import parts  # noqa: PLC0415 - after the audit, so errors come fast
+    from drainproof.report.folded import EXAMPLES, folds  # noqa: PLC0415 - same
     from drainproof.report.rows import rows  # noqa: PLC0415 - same
 
-    found = rows(result)
+    brief = {form for form, _ in places} == {"terminal"} and folds(result)
+    found = rows(result, examples=EXAMPLES if brief else 0)
     for form, place in sorted(places, key=lambda item: item[1] == STDOUT):
         if place == STDOUT:
             from drainproof.report.terminal import coloured  # noqa: PLC0415 - same

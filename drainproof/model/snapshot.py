@@ -45,6 +45,13 @@ _SECRET_LINE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """A setting in a file that is named like a secret; counts, such as of tokens, are none."""
+_NOBODYS = frozenset(
+    {
+        "Node", "Pod", "EndpointSlice", "ConfigMap", "IngressClass", "GatewayClass",
+        "ClusterServingRuntime",
+    }
+)  # fmt: skip
+"""Kinds that no workload must have an object of its own of."""
 _HIDDEN = "(hidden)"
 
 
@@ -171,11 +178,8 @@ class Snapshot:
 
     @property
     def hidden(self) -> str:
-        """Related resources that could not be listed, in words; empty if all could.
-
-        Nodes are not among them: nothing that belongs to a workload is a node.
-        """
-        return ", ".join(name for kind, name in self.unseen.items() if kind != "Node")
+        """Related resources that could not be listed, in words; empty if all could."""
+        return ", ".join(name for kind, name in self.unseen.items() if kind not in _NOBODYS)
 
     def scalers_for(self, workload: Workload) -> tuple[Scaler, ...]:
         """Return the autoscalers that target a workload."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ from drainproof.collect.lines import Lines
 from drainproof.judge.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from drainproof.judge.audit import AuditResult, Outcome
     from drainproof.model.finding import Finding, Located
@@ -88,13 +89,23 @@ def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[in
     return [(next(found) or None) if item.origin is not None else None for item in listed]
 
 
-def rows(result: AuditResult) -> Rows:
-    """Return a result's findings in the order of its outcomes, with the lines they are at."""
+def rows(result: AuditResult, *, examples: int = 0) -> Rows:
+    """Return a result's findings in the order of its outcomes, with the lines they are at.
+
+    Args:
+        result: The audit.
+        examples: Find no more lines than these of each check and word, where the report shows no
+            more; 0 finds all.
+    """
     found = [(outcome, item) for outcome in result.notable for item in outcome.findings]
     assumed = [(outcome, item) for outcome in result.notable for item in outcome.assumptions]
     places: list[Finding | Problem] = [item for _, item in (*found, *assumed)]
     places += result.problems
-    lines = lines_of(places, result.snapshot)
+    wanted = [*_first(found, examples), *[not examples] * len(assumed)]
+    wanted += [True] * len(result.problems)
+    looked = [item for item, is_wanted in zip(places, wanted, strict=True) if is_wanted]
+    known = iter(lines_of(looked, result.snapshot))
+    lines = [next(known) if is_wanted else None for is_wanted in wanted]
     checks = {outcome.check.slug: outcome.check for outcome, _ in (*found, *assumed)}
     fixes = {slug: check.fix for slug, check in checks.items()}
     listed = [
@@ -107,6 +118,15 @@ def rows(result: AuditResult) -> Rows:
         tuple(listed[len(found) :]),
         tuple(_unread(problem, line or problem.line) for problem, line in problems),
     )
+
+
+def _first(found: Iterable[tuple[Outcome, Finding]], examples: int) -> Iterator[bool]:
+    """Tell of each finding whether it is one of the first of its check and word; 0 is all."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for outcome, item in found:
+        key = (outcome.check.slug, _word(outcome, item))
+        counts[key] += 1
+        yield not examples or counts[key] <= examples
 
 
 def _word(outcome: Outcome, finding: Finding) -> str:

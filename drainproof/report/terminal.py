@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.verdict import Verdict
 from drainproof.model.workload import Workload
+from drainproof.report import folded
+from drainproof.report.folded import folds
 from drainproof.report.rows import WORDS, grouped
 from drainproof.report.text import plural, printable
 
@@ -93,6 +95,19 @@ class _Report:
         """How a finding of a check begins, by the check's slug and the finding's word."""
 
     def lines(self) -> Iterator[str]:
+        if folds(self.result):
+            yield from folded.lines(self.rows, self._paint, wrapped, _WORD_STYLES)
+            yield from self._problems()
+        else:
+            yield from self._by_workload()
+        said = tally(self.result, self.rows)
+        counts = ", ".join(self._paint(text, _WORD_STYLES[word]) for text, word in said)
+        yield f"{counts or self._paint('no findings', 'green')}. {looked_at(self.result)}"
+        if self.result.gone:
+            gone = plural(self.result.gone, "finding")
+            yield f"{gone} of the baseline are gone: write it anew with --write-baseline."
+
+    def _by_workload(self) -> Iterator[str]:
         rows = grouped(self.rows.findings, lambda row: row.outcome.subject)
         assumed = grouped(self.rows.assumptions, lambda row: row.outcome.subject)
         bare = False
@@ -112,19 +127,16 @@ class _Report:
                 yield ""
         if bare:
             yield ""
+        yield from self._problems()
+        yield from self._common(len(rows))
+
+    def _problems(self) -> Iterator[str]:
         for problem in self.rows.problems:
             yield f"{self._paint('error:', 'red')} {printable(problem.said)}"
             if problem.hint:
                 yield f"  {self._paint('hint:', 'bold')} {printable(problem.hint)}"
         if self.rows.problems:
             yield ""
-        yield from self._common(len(rows))
-        said = tally(self.result, self.rows)
-        counts = ", ".join(self._paint(text, _WORD_STYLES[word]) for text, word in said)
-        yield f"{counts or self._paint('no findings', 'green')}. {looked_at(self.result)}"
-        if self.result.gone:
-            gone = plural(self.result.gone, "finding")
-            yield f"{gone} of the baseline are gone: write it anew with --write-baseline."
 
     def _heading(self, subject: Located, listed: Sequence[Row], passed: int, ran: int) -> str:
         about = []

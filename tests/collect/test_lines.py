@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from drainproof.collect import files, lines, yaml_text
@@ -114,6 +117,40 @@ def test_lines_of_many_items_in_one_list_take_one_look_at_it() -> None:
     places = [(origin, f"items[{n}].spec.{field}") for n in range(20_000) for field in "ab"]
     found = Lines({"-": text}).find(places)
     assert found == [3 * n + extra for n in range(20_000) for extra in (4, 3)]
+
+
+ROWS = [
+    "a: 1",
+    "a: 2",
+    "a:",
+    "b: |",
+    "  c: 3",
+    "  - d: 4",
+    "- e",
+    "# f",
+    "",
+    "  a: {g: 1}",
+    "'a': 1",
+]
+
+
+@given(documents=st.lists(st.lists(st.sampled_from(ROWS), min_size=4, max_size=5), min_size=2))
+def test_documents_that_look_alike_have_no_lines_of_each_other(
+    documents: list[list[str]],
+) -> None:
+    paths = ["a", "b", "a.c", "a[0]", "a.c.d", "[0]", "a.a.g", "b.c", "a[0].d"]
+    texts = ["\n".join(rows) + "\n" for rows in documents]
+    starts = list(accumulate((len(text) for text in texts), initial=0))
+    origins = [Origin("-", 1, start, end) for start, end in pairwise(starts)]
+    together = Lines({"-": "".join(texts)}).find([(one, path) for one in origins for path in paths])
+    alone = [
+        line
+        for one, text in zip(origins, texts, strict=True)
+        for line in Lines({"-": text}).find(
+            [(Origin("-", 1, 0, len(text)), path) for path in paths]
+        )
+    ]
+    assert together == alone
 
 
 def test_a_documents_own_first_line_is_added() -> None:

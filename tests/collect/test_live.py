@@ -26,6 +26,11 @@ REPLICA_SETS = "/apis/apps/v1/replicasets"
 SCALED = "/apis/keda.sh/v1alpha1/scaledobjects"
 PODS = "/api/v1/pods"
 NODES = "/api/v1/nodes"
+CLUSTER_WIDE = (
+    ("networking.k8s.io", "ingressclasses"),
+    ("gateway.networking.k8s.io", "gatewayclasses"),
+    ("serving.kserve.io", "clusterservingruntimes"),
+)
 CONFIG = "/api/v1/namespaces/inference/configmaps/settings"
 
 
@@ -375,6 +380,18 @@ def test_what_may_be_among_the_unlisted_is_undecided_and_no_finding() -> None:
     assert [item.verdict for _, item in result.findings] == ["inconclusive"]
     assert "scaledobjects.keda.sh" in result.findings[0][1].message
     assert result.exit_code == 2
+
+
+def test_who_may_list_nothing_cluster_wide_can_still_be_told_that_a_scaler_is_missing() -> None:
+    paths = {f"/apis/{group}/v1/{plural}": 403 for group, plural in CLUSTER_WIDE}
+    api = FakeApi(
+        {"/apis/apps/v1/namespaces/inference/deployments": [stored(deployment())]},
+        statuses={NODES: 403, **paths},
+    )
+    checks = [registry.load(kind="manifest").get("has-scaler")]
+    result = audit.run(read(api, ["inference"]), PROFILES["production"], checks)
+    assert [item.verdict for _, item in result.findings] == ["fail"]
+    assert result.problems == ()
 
 
 def test_nodes_may_be_forbidden_to_whoever_audits_one_namespace() -> None:
