@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from drainproof.content import content
 from drainproof.judge import registry
 from drainproof.judge.registry import SECTIONS
+from drainproof.judge.waivers import IN_FORCE
 
 if TYPE_CHECKING:
     from drainproof.judge.registry import Check
@@ -21,6 +22,7 @@ PAGES = ROOT / "docs" / "checks"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- checks: make docs -->", "<!-- end of checks -->"
 AREAS = {
+    "0": "Waivers",
     "1": "Lifecycle",
     "2": "Probes",
     "3": "Capacity",
@@ -47,7 +49,7 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """Return what should be in each generated file, the README among them."""
-    checks = registry.load().checks
+    checks = (IN_FORCE, *registry.load().checks)
     found = {PAGES / f"{check.slug}.md": page(check) for check in checks}
     found[PAGES / "README.md"] = f"# Checks\n\n{table(checks, 'md', '')}"
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)

@@ -211,7 +211,7 @@ class _Reader:
             return True
         if len(text) < _SMALL_JSON and _has_duplicate_keys(text):
             return False  # read as YAML, which JSON is, to tell the line
-        self._keep(found, Origin(file, 1, 0, len(text)))
+        self._keep(self.sharing.share(found), Origin(file, 1, 0, len(text)))
         return True
 
     def _read_yaml(self, file: str, piece: Piece) -> None:
@@ -222,12 +222,17 @@ class _Reader:
             counted = start
             part = text[start:end]
             try:
-                found = yaml_text.parse(part, is_plain=is_plain or yaml_text.plain(part))
+                found = self._parse(part, is_plain=is_plain)
             except yaml_text.YamlError as error:
                 self._refuse(file, part, line, error)
                 continue
             if found is not None:
                 self._keep(found, Origin(file, line, piece.start + start, piece.start + end))
+
+    def _parse(self, text: str, *, is_plain: bool) -> object:
+        if is_plain or yaml_text.plain(text):
+            return self.sharing.parse(text)
+        return self.sharing.share(yaml_text.parse(text, is_plain=False))
 
     def _refuse(self, file: str, part: str, line: int, error: yaml_text.YamlError) -> None:
         inner = error.line or 1
@@ -247,7 +252,7 @@ class _Reader:
             document = text[start:end]
             source = part.source(document) if isinstance(part, Chart) else part.path
             try:
-                found = yaml_text.parse(document, is_plain=is_plain or yaml_text.plain(document))
+                found = self._parse(document, is_plain=is_plain)
             except yaml_text.YamlError as error:
                 said = f"not YAML once it is rendered: {error.message}"
                 self.problems.append(Problem(said, file=source))
@@ -258,7 +263,7 @@ class _Reader:
                 self._keep(found, Origin(source, 0, 0, 0))
 
     def _keep(self, found: object, origin: Origin) -> None:
-        kept = list(items_of(self.sharing.share(found), origin))
+        kept = list(items_of(found, origin))
         self.items.extend(kept)
         if not kept:
             self.skipped += 1

@@ -6,16 +6,26 @@ different ones. Nobody may change an object that was read, since others may hold
 
 from __future__ import annotations
 
+import re
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import orjson
+
+from drainproof.collect import yaml_text
 
 if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 _MOST = 20_000
 """How many different parts are known at a time; names make some of them different for ever."""
+_MOST_TEXTS = 1000
+_TEMPLATE = "\n  template:\n"
+_SPEC = "\n    spec:\n"
+_MARK = "{drainproof: the spec of the pods}"
+_MARKED = {"drainproof": "the spec of the pods"}
+_OUTSIDE = re.compile(r"\n {0,4}([^ \n])")
+"""The first row after what is under ``spec`` of a pod template, in two spaces' indentation."""
 
 
 class Sharing:
@@ -23,6 +33,48 @@ class Sharing:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Any] = {}
+        self._by_text: dict[str, Raw] = {}
+        """What the text under ``spec`` of a pod template holds."""
+
+    def parse(self, text: str) -> object:
+        """Return what a document holds, as :func:`yaml_text.parse` does and :meth:`share` then.
+
+        Pods' specs that are written alike are parsed once, which takes most of the time.
+
+        Args:
+            text: A document of which :func:`yaml_text.plain` is true.
+
+        Raises:
+            YamlError: Kubernetes would not read it.
+        """
+        return self._parse_apart(text) or self.share(yaml_text.parse(text, is_plain=True))
+
+    def _parse_apart(self, text: str) -> Raw | None:
+        """Parse what is under ``spec`` of the pod template, and the rest; None if that can't be."""
+        place = _pods_in(text)
+        if place is None:
+            return None
+        start, end = place
+        after = "end: 0\n" if end < len(text) else ""  # what ends a text may be read in another way
+        written = f"spec:\n{text[start:end]}{after}"
+        try:
+            pods = self._by_text.get(written)
+            if pods is None:
+                parsed: Any = yaml_text.parse(written, is_plain=True)
+                if not isinstance(parsed["spec"], dict) or len(parsed) > 1 + bool(after):
+                    return None
+                pods = self._part(parsed["spec"], 3)
+            rest: Any = yaml_text.parse(f"{text[: start - 1]} {_MARK}\n{text[end:]}", is_plain=True)
+            template = rest["spec"]["template"]
+            if template["spec"] != _MARKED:
+                return None
+            found = _with_pods(rest, template, pods)
+        except (LookupError, TypeError, ValueError):
+            return None  # parsed as a whole, that says what is wrong and where
+        if len(self._by_text) > _MOST_TEXTS:
+            self._by_text.clear()
+        self._by_text[written] = pods
+        return found
 
     def share(self, found: object) -> object:
         """Return an equal document that shares its keys, and what is in pods, with those before.
@@ -48,16 +100,7 @@ class Sharing:
         if holder is None:
             copy: Raw = orjson.loads(orjson.dumps(found))
             return copy
-        pods = holder["spec"]
-        shared = self._part(pods, 3)
-        holder["spec"] = None
-        try:
-            copy = orjson.loads(orjson.dumps(found))
-        finally:
-            holder["spec"] = pods
-        at = copy if holder is found else copy["spec"]["template"]
-        at["spec"] = shared
-        return copy
+        return _with_pods(found, holder, self._part(holder["spec"], 3))
 
     def _part(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - any part of a manifest
         """Return the one of a part; of what is as deep in it, that part's own parts are the ones.
@@ -89,3 +132,31 @@ def _holder(found: Raw) -> Raw | None:
     if isinstance(template, dict) and isinstance(template.get("spec"), dict):
         return template
     return found if "containers" in spec else None
+
+
+def _with_pods(found: Raw, holder: Raw, pods: Raw) -> Raw:
+    """Return a copy of an object in which the ``spec`` of ``holder`` is ``pods``."""
+    before = holder["spec"]
+    holder["spec"] = None
+    try:
+        copy: Raw = orjson.loads(orjson.dumps(found))
+    finally:
+        holder["spec"] = before
+    at = copy if holder is found else copy["spec"]["template"]
+    at["spec"] = pods
+    return copy
+
+
+def _pods_in(text: str) -> tuple[int, int] | None:
+    """Return where the text under ``spec`` of a pod template begins and ends, as far as seen."""
+    at = text.find(_TEMPLATE)
+    at = text.find(_SPEC, at) if at >= 0 else at
+    if at < 0:
+        return None
+    start = at + len(_SPEC)
+    outside = _OUTSIDE.search(text, start - 1)
+    if outside is None:
+        return start, len(text)
+    if outside[1] == "#":  # a comment may be anywhere, also in the midst of it
+        return None
+    return start, outside.start() + 1

@@ -243,11 +243,14 @@ def _own_spec(workload: Workload) -> bytes:
     spec = workload.object["spec"]
     if plain:
         spec = {**spec, "selector": None, "template": workload.pod_spec}
-    return orjson.dumps(
-        (workload.kind, "" if plain else workload.ref, workload.pod_annotations, spec),
-        default=str,
-        option=orjson.OPT_NON_STR_KEYS,
-    )
+    try:
+        return orjson.dumps(
+            (workload.kind, "" if plain else workload.ref, workload.pod_annotations, spec),
+            default=str,
+            option=orjson.OPT_NON_STR_KEYS,
+        )
+    except TypeError:  # a text that is no Unicode
+        return str(id(workload)).encode()
 
 
 def _said_of(workload: Workload, said: Outcome | None) -> Outcome | None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drainproof.collect import sharing
+from drainproof.collect import sharing, yaml_text
 from drainproof.collect.sharing import Sharing
+from drainproof.collect.yaml_text import YamlError
+from drainproof.content import content
 from tests.manifests import deployment, scaled_object
 
 if TYPE_CHECKING:
@@ -28,6 +30,77 @@ def test_what_is_shared_is_equal_to_what_was_read(found: object) -> None:
     before, pool = copy.deepcopy(found), Sharing()
     assert pool.share(found) == before
     assert pool.share(copy.deepcopy(before)) == before
+
+
+FIXTURES = sorted((content("fixtures") / "manifests").glob("*/*.yaml"))
+DOCUMENTS = [
+    text[start:end]
+    for text in (path.read_text(encoding="utf-8") for path in FIXTURES)
+    for start, end in yaml_text.documents(text)
+    if yaml_text.plain(text[start:end])
+]
+
+
+def outcome(parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except YamlError as error:
+        return error.line, error.message
+
+
+def wholly(text: str) -> object:
+    return yaml_text.parse(text, is_plain=True)
+
+
+def test_every_fixture_is_parsed_as_if_it_were_alone() -> None:
+    pool = Sharing()
+    for _ in range(2):
+        assert [pool.parse(text) for text in DOCUMENTS] == [wholly(text) for text in DOCUMENTS]
+
+
+@given(
+    text=st.sampled_from([text for text in DOCUMENTS if "\n    spec:\n" in text]),
+    edits=st.lists(
+        st.tuples(
+            st.integers(0, 80),
+            st.sampled_from(
+                [
+                    "# x",
+                    "",
+                    "      ",
+                    "    # x",
+                    "    spec: {}",
+                    "    spec:",
+                    "  template:",
+                    'foo: bar"',
+                    '      x: "a',
+                    "      y: |",
+                    "      - a",
+                    "      replicas: 1",
+                    "\tz: 1",
+                    "      a: 1\n      a: 2",
+                    "    spec: {drainproof: the spec of the pods}",
+                ]
+            ),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_a_document_that_is_parsed_in_two_parts_is_what_it_is_as_a_whole(
+    text: str, edits: list[tuple[int, str, bool]]
+) -> None:
+    rows = text.split("\n")
+    pool = Sharing()
+    pool.parse(text)
+    for row, written, instead in edits:
+        rows[row : row + instead] = [written]
+        edited = "\n".join(rows)
+        if yaml_text.plain(edited):
+            expected = outcome(wholly, edited)
+            assert outcome(pool.parse, edited) == expected
+            assert outcome(pool.parse, edited) == expected
 
 
 def test_equal_containers_of_different_workloads_are_one() -> None:

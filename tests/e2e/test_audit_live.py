@@ -334,7 +334,6 @@ def many(
     )
 
 
-@pytest.mark.thorough
 def test_five_thousand_workloads_are_audited_within_300_mb(
     many: Cluster, reader: Path, tmp_path: Path
 ) -> None:

@@ -29,7 +29,9 @@ def manifests(path: Path, count: int) -> Path:
 @pytest.mark.parametrize(
     ("count", "folded"), [(FOLD_OVER, False), (FOLD_OVER + 1, True)], ids=["few", "many"]
 )
-def test_only_many_workloads_are_listed_by_check(tmp_path: Path, count: int, folded: bool) -> None:
+def test_only_many_workloads_are_listed_by_check(
+    tmp_path: Path, count: int, *, folded: bool
+) -> None:
     done = run("audit", manifests(tmp_path / "a.yaml", count), "--select", "prestop-delay")
     assert done.returncode == 1
     assert ("Listed by check" in done.stdout) == folded
