@@ -24,8 +24,9 @@ _TEMPLATE = "\n  template:\n"
 _SPEC = "\n    spec:\n"
 _MARK = "{drainproof: the spec of the pods}"
 _MARKED = {"drainproof": "the spec of the pods"}
-_OUTSIDE = re.compile(r"\n {0,4}([^ \n])")
-"""The first row after what is under ``spec`` of a pod template, in two spaces' indentation."""
+_INSIDE = re.compile(r"(?:(?: {5}[^\n]*)?\n)*(?: {5}[^\n]*\Z)?")
+"""The rows under ``spec`` of a pod template, in two spaces' indentation."""
+_COMMENT = re.compile(r" {0,4}#")
 
 
 class Sharing:
@@ -154,9 +155,8 @@ def _pods_in(text: str) -> tuple[int, int] | None:
     if at < 0:
         return None
     start = at + len(_SPEC)
-    outside = _OUTSIDE.search(text, start - 1)
-    if outside is None:
-        return start, len(text)
-    if outside[1] == "#":  # a comment may be anywhere, also in the midst of it
+    inside = _INSIDE.match(text, start)
+    end = inside.end() if inside else start
+    if _COMMENT.match(text, end):  # it may be in the midst of it
         return None
-    return start, outside.start() + 1
+    return start, end

@@ -54,12 +54,17 @@ def _list(name: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 def _written(value: dict[str, Any]) -> str:
-    written = orjson.dumps(
-        value,
-        default=str,  # what a manifest can't hold, but a check of a user's may have put there
-        option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS,
-    )
-    return inert(written.decode())
+    try:
+        written = orjson.dumps(
+            value,
+            default=str,  # what a manifest can't hold, but a check of a user's may have put there
+            option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS,
+        ).decode()
+    except TypeError:  # half of a surrogate pair, which only the escaped form can hold
+        import json  # noqa: PLC0415 - hardly ever needed
+
+        written = json.dumps(value, default=str, indent=2)
+    return inert(written)
 
 
 def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:

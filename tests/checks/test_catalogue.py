@@ -36,7 +36,7 @@ FAILS = "# Fails: "
 FOR = "# Profiles: "
 
 each_check = pytest.mark.parametrize(
-    "check", (*CHECKS, *registry.load(kind="live").checks), ids=lambda check: check.slug
+    "check", [*CHECKS, *registry.load(kind="live").checks], ids=lambda check: check.slug
 )
 
 
