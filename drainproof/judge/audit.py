@@ -231,8 +231,8 @@ class _Twins:
 def _own_spec(workload: Workload) -> bytes:
     """Return what the checks that ask for :data:`ALONE` depend on.
 
-    Where other objects fill in a part of it (ConfigMaps, runtimes, resource claims), it has the
-    workload's own name in it, so that it has no twin.
+    Where other objects fill in a part of it (ConfigMaps, runtimes, resource claims), a workload
+    has no twin.
     """
     container = workload.container
     plain = (
@@ -240,14 +240,13 @@ def _own_spec(workload: Workload) -> bytes:
         and "resourceClaims" not in workload.pod_spec
         and (container is None or container.seen is None)
     )
-    spec = workload.object["spec"]
-    if plain:
-        spec = {**spec, "selector": None, "template": workload.pod_spec}
+    if not plain:
+        return str(id(workload)).encode()
+    # equal pod templates were read as one, so their identity stands for them
+    rest = {**workload.object["spec"], "selector": None, "template": id(workload.pod_spec)}
     try:
         return orjson.dumps(
-            (workload.kind, "" if plain else workload.ref, workload.pod_annotations, spec),
-            default=str,
-            option=orjson.OPT_NON_STR_KEYS,
+            (workload.kind, workload.pod_annotations, rest), option=orjson.OPT_NON_STR_KEYS
         )
     except TypeError:  # a text that is no Unicode
         return str(id(workload)).encode()

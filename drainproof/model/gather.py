@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drainproof.model.owners import Key
     from drainproof.model.shape import Raw, ShapeError
     from drainproof.model.snapshot import Item
+    from drainproof.model.workload import Known
 
 
 class Gathered(Struct):
@@ -79,6 +80,7 @@ class _Gatherer:
         """Workloads that show no engine, but may start one by what a ConfigMap says."""
         self.filled: dict[Key, Raw] = {}
         """Objects with what their operator fills in."""
+        self.known: Known = {}
         self.left: set[Key] = set()
         """Objects that are judged by what was made of them."""
 
@@ -92,7 +94,7 @@ class _Gatherer:
         engines: list[Workload] = []
         if any(_may_run_engine(*spec) for spec in specs):
             try:
-                parts = read(item.object, item.origin, whole=whole)
+                parts = read(item.object, item.origin, whole=whole, known=self.known)
             except shape.ShapeError as error:
                 self.refuse(item, error)
                 return True

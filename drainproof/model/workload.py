@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from msgspec import Struct, field
 from msgspec.structs import replace
 
@@ -167,11 +168,27 @@ class Workload(Located, frozen=True, kw_only=True):
         return f"{where}[{names.index(name)}]" if name in names else where
 
 
+class Pods(Struct, frozen=True):
+    """What a pod template says by itself, whatever workload it is in."""
+
+    spec: Raw
+    containers: tuple[Container, ...]
+    engine: Engine | None
+    container: Container | None
+    shared_memory: SharedMemory | None
+    serves: bool
+
+
+Known = dict[tuple[object, ...], Pods]
+"""What was read already: workloads with equal pod templates share it, and are quick to judge."""
+
+
 def read(
     obj: Raw,
     origin: Origin | None = None,
     mounted: Mounted | None = None,
     whole: Raw | None = None,
+    known: Known | None = None,
 ) -> tuple[Workload, ...]:
     """Read a Kubernetes object: a workload for each pod template in it.
 
@@ -180,6 +197,7 @@ def read(
         origin: Where it was written.
         mounted: Where to look for ConfigMaps that its containers see; None is nowhere.
         whole: The object with all that its operator fills in, if that is known.
+        known: Pod templates that were read before; new ones are added.
 
     Raises:
         ShapeError: A field holds another type than Kubernetes wants.
@@ -195,7 +213,8 @@ def read(
         templates = tuple(part for part in templates if not fragment(part.spec)) or templates
     if whole is not None:
         templates = tuple(replace(part, filled=True, alone=_alone(obj)) for part in templates)
-    return tuple(_read(obj, origin, facts, template, mounted) for template in templates)
+    known = {} if known is None else known
+    return tuple(_read(obj, origin, facts, template, mounted, known) for template in templates)
 
 
 def _alone(obj: Raw) -> str:
@@ -203,19 +222,23 @@ def _alone(obj: Raw) -> str:
     return "spec.predictor.model" if obj.get("kind") == "InferenceService" else ""
 
 
-def _read(
-    obj: Raw, origin: Origin | None, facts: Kind, template: Template, mounted: Mounted | None
+def _read(  # noqa: PLR0913, PLR0917 - all that there is to know
+    obj: Raw,
+    origin: Origin | None,
+    facts: Kind,
+    template: Template,
+    mounted: Mounted | None,
+    known: Known,
 ) -> Workload:
-    spec, path = template.spec, template.path
     who = named(obj)
-    found = _containers(template, who["namespace"], mounted)
-    engine, container = engine_of(found, template.annotations, in_ray=template.in_ray)
+    pods = _pods(template, who["namespace"], mounted, known)
+    spec, path = pods.spec, template.path
     return Workload(
         **who,
         object=obj,
         origin=origin,
         role=template.role,
-        serves=_serves(template, engine, container),
+        serves=pods.serves,
         replicas=template.replicas,
         replicas_path=template.replicas_path,
         labels=shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata"),
@@ -224,15 +247,39 @@ def _read(
         grace_period_s=shape.integer(spec, facts.grace_field, path, facts.default_grace_s),
         grace_path=shape.join(path, facts.grace_field),
         pod_path=path,
-        containers=found,
-        engine=engine,
-        container=container,
-        shared_memory=_shared_memory(spec, path, container) if container else None,
+        containers=pods.containers,
+        engine=pods.engine,
+        container=pods.container,
+        shared_memory=pods.shared_memory,
         rolling_update=rollout.read(facts.rolls, obj),
         kind_facts=facts,
         filled=template.filled,
         pod_spec=spec,
     )
+
+
+def _pods(template: Template, namespace: str, mounted: Mounted | None, known: Known) -> Pods:
+    """Return what a pod template says; the same value for equal templates."""
+    key = _key(template) if mounted is None else None
+    if key is not None and key in known:
+        return known[key]
+    found = _containers(template, namespace, mounted)
+    engine, container = engine_of(found, template.annotations, in_ray=template.in_ray)
+    shared_memory = _shared_memory(template.spec, template.path, container) if container else None
+    serves = _serves(template, engine, container)
+    pods = Pods(template.spec, found, engine, container, shared_memory, serves)
+    if key is not None:
+        known[key] = pods
+    return pods
+
+
+def _key(template: Template) -> tuple[object, ...] | None:
+    """Return what equal templates have in common; None if it can't be told."""
+    try:
+        said = orjson.dumps((template.spec, template.annotations), option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a text that is no Unicode
+        return None
+    return (said, template.path, template.alone, template.in_ray, template.worker)
 
 
 def _containers(
