@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from drainproof.collect.lines import steps
-from drainproof.judge import audit
+from drainproof.judge.verdict import Verdict
 from drainproof.model.snapshot import Item, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from drainproof.judge.profiles import Profile
-    from drainproof.judge.registry import Check
+    from drainproof.judge import audit
     from drainproof.model.finding import Origin
     from drainproof.model.shape import Raw
 
@@ -43,23 +42,28 @@ class Mended(Struct):
 
 
 def mend(
-    snapshot: Snapshot, profile: Profile, checks: Sequence[Check]
+    snapshot: Snapshot, audited: Callable[[Snapshot], audit.AuditResult]
 ) -> tuple[list[Mended], audit.AuditResult]:
     """Return the objects that could be mended, and the audit of what they are then.
 
-    The Snapshot itself, and the objects in it, stay as they are.
+    The Snapshot itself, and the objects in it, stay as they are. What is waived, or in the
+    baseline, is left alone.
+
+    Args:
+        snapshot: What was collected.
+        audited: Audits a Snapshot.
     """
     items = list(snapshot.items)
     at = {id(item.object): index for index, item in enumerate(items)}
     mended: dict[int, Mended] = {}
-    result = audit.run(snapshot, profile, checks)
+    result = audited(snapshot)
     tried: set[tuple[int, str, str]] = set()
     for _ in range(ROUNDS):
         changed = False
         touched: dict[int, list[tuple[Step, ...]]] = {}
         for outcome, finding in result.findings:
             index = at.get(id(finding.where.object))
-            if index is None or not finding.repair:
+            if index is None or not finding.repair or finding.verdict is Verdict.WAIVED:
                 continue
             key = (index, outcome.check.slug, repr(sorted(finding.repair.items())))
             paths = [steps(path) for path in finding.repair]
@@ -84,7 +88,7 @@ def mend(
             # a copy, so that what an earlier audit kept of this object is not changed under it
             items[index] = Item(unshared(entry.after), entry.origin)
         at = {id(item.object): index for index, item in enumerate(items)}
-        result = audit.run(_with(snapshot, items), profile, checks)
+        result = audited(_with(snapshot, items))
     return [mended[index] for index in sorted(mended)], result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +13,15 @@ from drainproof.errors import ExitCode, UserError
 from drainproof.fix import in_place as files_written
 from drainproof.fix import patch
 from drainproof.fix.apply import Mended, mend
-from drainproof.judge import audit, registry
-from drainproof.judge.profiles import PROFILES, profile
+from drainproof.judge import audit
+from drainproof.judge import config as settings
+from drainproof.judge.verdict import Verdict
 from drainproof.report.text import printable
+
+if TYPE_CHECKING:
+    from drainproof.model.finding import Finding
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -30,11 +37,13 @@ from drainproof.report.text import printable
 @click.option(
     "--profile",
     "profile_name",
-    type=click.Choice(list(PROFILES)),
-    default="production",
-    show_default=True,
-    help="The numbers that checks use.",
+    help="The numbers that checks use, as for audit.",
 )
+@click.option("--select", multiple=True, metavar="SLUG", help="Fix these only; * is allowed.")
+@click.option("--ignore", multiple=True, metavar="SLUG", help="Leave these; * is allowed.")
+@click.option("--waivers", type=_FILE, help="A file of waivers, as for audit.")
+@click.option("--baseline", type=_FILE, help="Leave findings that are in this file, as for audit.")
+@click.option("--config", "config_file", type=_FILE, help="A config file, as for audit.")
 @click.option(
     "--checks",
     "folders",
@@ -42,13 +51,7 @@ from drainproof.report.text import printable
     type=click.Path(path_type=Path),
     help="A folder of checks of your own, beside drainproof's.",
 )
-def fix(
-    paths: tuple[str, ...],
-    in_place: bool,  # noqa: FBT001 - click passes it by name
-    output: Path | None,
-    profile_name: str,
-    folders: tuple[Path, ...],
-) -> None:
+def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     """Fix what can be fixed without guessing.
 
     Writes a strategic-merge patch, one document an object, to use in a kustomization or with
@@ -57,13 +60,24 @@ def fix(
     \b
     Exit code: 0 nothing is left, 1 findings are left that a person must decide, 2 bad input.
     """  # noqa: D301 - \b is click's own mark
+    in_place, output = given["in_place"], given["output"]
     if in_place and output is not None:
         raise UserError("expected either --in-place or --output, found both")
-    snapshot = files.read(paths)
-    checks = registry.load(folders, kind="manifest").of("manifest")
-    mended, result = mend(snapshot, profile(profile_name), checks)
-    if not result.outcomes and not result.problems:
+    config = settings.load(
+        Path(),
+        file=given["config_file"],
+        profile_name=given["profile_name"],
+        select=given["select"],
+        ignore=given["ignore"],
+        folders=given["folders"],
+        waivers=given["waivers"],
+        baseline=given["baseline"],
+    )
+    snapshot = files.read(given["paths"])
+    checks = config.checks_for(snapshot)
+    if not snapshot.workloads and not snapshot.problems:
         raise audit.nothing_to_audit(snapshot)
+    mended, result = mend(snapshot, lambda found: settings.Audit(found, config).run(checks))
     if in_place:
         refused = [entry for entry in mended if not files_written.can_write(entry)]
         if refused:
@@ -84,7 +98,11 @@ def fix(
 def _exit_code(result: audit.AuditResult) -> ExitCode:
     if result.problems:
         return ExitCode.ERROR
-    return ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
+    return ExitCode.FINDINGS if _left(result) else ExitCode.CLEAN
+
+
+def _left(result: audit.AuditResult) -> list[tuple[audit.Outcome, Finding]]:
+    return [found for found in result.findings if found[1].verdict is not Verdict.WAIVED]
 
 
 def _write(text: str, output: Path | None) -> None:
@@ -102,11 +120,12 @@ def _summarise(mended: list[Mended], result: audit.AuditResult) -> None:
     for entry in mended:
         for slug, path in entry.checks:
             click.echo(f"fixed  {slug}  {printable(entry.ref)}  {printable(path)}", err=True)
-    for outcome, finding in result.findings:
+    left = _left(result)
+    for outcome, finding in left:
         place = f"{printable(finding.object)}  {printable(finding.path)}"
         click.echo(f"left   {outcome.check.slug}  {place}", err=True)
     done = sum(len(entry.checks) for entry in mended)
     click.echo(
-        f"{done} fixed in {len(mended)} objects, {len(result.findings)} left for a person",
+        f"{done} fixed in {len(mended)} objects, {len(left)} left for a person",
         err=True,
     )

@@ -26,6 +26,7 @@ MERGE_KEYS = {
 ``ports`` is left out on purpose: its two merge keys (port and protocol) differ between pods and
 Services, and kustomize replaces such a list in some versions.
 """
+_REPLACE = {"$patch": "replace"}
 _BUILT_IN = frozenset({"", "apps", "batch", "policy", "autoscaling", "networking.k8s.io"})
 
 
@@ -55,43 +56,57 @@ def patch(entry: Mended) -> Raw:
     made: Raw = {"apiVersion": after["apiVersion"], "kind": after["kind"], "metadata": metadata}
     group = after["apiVersion"].rpartition("/")[0]
     for path in entry.fields:
-        _copy(after, made, steps(path), merges=group in _BUILT_IN)
+        _copy(entry.before, after, made, steps(path), merges=group in _BUILT_IN)
     return made
 
 
-def _copy(after: Any, made: Any, path: tuple[Step, ...], *, merges: bool) -> None:  # noqa: ANN401 - nodes of any type
+def _copy(before: Any, after: Any, made: Any, path: tuple[Step, ...], *, merges: bool) -> None:  # noqa: ANN401 - nodes of any type
     """Copy the field at a path out of ``after`` into the patch."""
-    for index, step in enumerate(path):
-        rest = path[index + 1 :]
-        key = MERGE_KEYS.get(str(step)) if merges else None
-        if not rest:
-            made[step] = after.get(step)  # None removes it
-            return
-        value = after.get(step)
-        if isinstance(value, list) and (key is None or not _all_named(value, key)):
-            made[step] = value
-            return
-        if isinstance(value, list) and key is not None:
-            item = _item_at(value, rest[0])
-            if item is None:  # it was removed: a merge would keep it
-                made[step] = [{"$patch": "replace"}, *value]
-                return
-            kept = made.setdefault(step, [])
-            entry = next((one for one in kept if one.get(key) == item[key]), None)
-            if len(rest) == 1:  # the whole item
-                if entry is not None:
-                    kept.remove(entry)
-                kept.append(item)
-                return
-            if entry is None:
-                entry = {key: item[key]}
-                kept.append(entry)
-            _copy(item, entry, rest[1:], merges=merges)
-            return
-        if value is None:
-            made[step] = None
-            return
-        after, made = value, made.setdefault(step, {})
+    step, rest = path[0], path[1:]
+    value, old = after.get(step), before.get(step) if isinstance(before, dict) else None
+    if not rest or value is None:
+        made[step] = value  # None removes it
+    elif isinstance(value, list):
+        key = MERGE_KEYS.get(str(step), "") if merges else ""
+        item = _item_at(value, rest[0])
+        if item is None or not _merges(old, value, key):
+            made[step] = [_REPLACE, *value] if key and old else value
+        elif _REPLACE not in made.setdefault(step, []):
+            _copy_item(_named(old, key, item), item, made[step], rest[1:], key)
+    else:
+        _copy(old, value, made.setdefault(step, {}), rest, merges=merges)
+
+
+def _copy_item(
+    before: Raw | None, item: Raw, made: list[Raw], path: tuple[Step, ...], key: str
+) -> None:
+    """Copy a field of an item of a list, or all of it, into the patch's list."""
+    entry = _named(made, key, item)
+    if not path or before is None:  # the item is new as a whole
+        if entry is not None:
+            made.remove(entry)
+        made.append(item)
+        return
+    if entry is None:
+        entry = {key: item[key]}
+        made.append(entry)
+    _copy(before, item, entry, path, merges=True)
+
+
+def _merges(old: object, new: list[Any], key: str) -> bool:
+    """Tell whether a merge by a key makes the new list of the old: none of its items is gone."""
+    if not key or not _all_named(new, key):
+        return False
+    kept = {item[key] for item in new}
+    return not isinstance(old, list) or (
+        _all_named(old, key) and all(item[key] in kept for item in old)
+    )
+
+
+def _named(items: object, key: str, like: Raw) -> Raw | None:
+    if not isinstance(items, list):
+        return None
+    return next((item for item in items if item.get(key) == like[key]), None)
 
 
 def _all_named(items: list[Any], key: str) -> bool:

@@ -11,7 +11,7 @@ from drainproof.collect import files
 from drainproof.errors import UserError
 from drainproof.fix import in_place, patch
 from drainproof.fix.apply import Mended, mend, put, unshared
-from drainproof.judge import registry
+from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
 from tests.test_cli import run
 
@@ -93,7 +93,9 @@ def fixed(tmp_path: Path) -> Fix:
         file = tmp_path / "a.yaml"
         file.write_text(text, newline="")
         found = registry.load([checks], own=False).checks
-        mended, result = mend(files.read([file]), PROFILES["production"], found)
+        mended, result = mend(
+            files.read([file]), lambda snapshot: audit.run(snapshot, PROFILES["production"], found)
+        )
         return mended, [finding.message for _, finding in result.findings]
 
     return fix
@@ -259,6 +261,33 @@ def test_the_command_writes_a_patch_and_says_what_is_left(tmp_path: Path) -> Non
         assert document["kind"] == "Deployment"
     assert "left for a person" in done.stderr
     assert file.read_text() == MANIFEST
+
+
+WAIVER = """
+waivers:
+  - check: prestop-delay
+    subject: Deployment/llama
+    reason: it has no users
+    owner: us
+    expires: 2999-01-01
+"""
+
+
+def test_what_is_waived_is_left_alone(tmp_path: Path) -> None:
+    file, waivers = tmp_path / "a.yaml", tmp_path / "w.yml"
+    file.write_text(MANIFEST)
+    waivers.write_text(WAIVER)
+    assert "fixed  prestop-delay" in run("fix", file).stderr
+    done = run("fix", file, "--waivers", waivers)
+    assert "prestop-delay" not in done.stderr
+    assert "lifecycle" not in done.stdout
+
+
+def test_only_what_is_selected_is_fixed(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(MANIFEST)
+    done = run("fix", file, "--select", "prestop-delay")
+    assert {line.split()[1] for line in done.stderr.splitlines()[:-1]} == {"prestop-delay"}
 
 
 def test_standard_input_cannot_be_mended_in_place(tmp_path: Path) -> None:
