@@ -32,14 +32,16 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import placement as model
+from drainproof.model.disruption import replica_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from drainproof.judge.profiles import Profile
     from drainproof.model.accelerators import Accelerators, Device
     from drainproof.model.finding import Finding
     from drainproof.model.placement import Node, Placement, Requirement
+    from drainproof.model.scaler import Scaler
     from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
@@ -62,6 +64,7 @@ def pods_reach_gpu_nodes(
     workload: Workload,
     accelerators: Accelerators,
     placement: Placement,
+    scalers: Sequence[Scaler],
     snapshot: Snapshot,
     profile: Profile,
 ) -> Iterator[Finding]:
@@ -83,18 +86,19 @@ def pods_reach_gpu_nodes(
             yield workload.assumption(f"{workload.pod_path}.tolerations", _NO_TAINT)
     if (
         profile.needs_spread
-        and workload.replicas > 1
         and not placement.spreads
         and workload.kind in _ALIKE
         and workload.complete
         and (accelerators.count or 0) < _WHOLE_NODE
     ):
-        yield workload.finding(
-            f"{workload.pod_path}.topologySpreadConstraints",
-            f"nothing keeps the {workload.replicas} replicas on different nodes: when a node that "
-            "holds all of them is drained or lost, every stream ends and nobody answers",
-            Severity.WARNING,
-        )
+        replicas = max(workload.replicas, replica_counts(workload, scalers)[0])
+        if replicas > 1:
+            yield workload.finding(
+                f"{workload.pod_path}.topologySpreadConstraints",
+                f"nothing keeps the {replicas} replicas on different nodes: when a node that holds "
+                "all of them is drained or lost, every stream ends and nobody answers",
+                Severity.WARNING,
+            )
 
 
 def _contradictions(workload: Workload, placement: Placement, device: Device) -> Iterator[Finding]:

@@ -3,8 +3,8 @@
 What it checks
     If there is a liveness probe: it begins only after the load (a startup probe holds it back, or
     ``initialDelaySeconds + failureThreshold x periodSeconds`` is at least 120 s); it fails for at
-    least 30 s before it kills; it is no less patient than the readiness probe; and it does not ask
-    a path that waits for inference.
+    least 30 s before it kills; it is no less patient than the readiness probe; and it asks a port
+    and a path at which the engine answers, and not one that waits for inference.
 
 Why
     A failed liveness probe kills the engine with all its streams. A loading engine does not answer,
@@ -27,6 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model.answering import unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,4 +83,14 @@ def liveness_spares_load(
             f"{liveness.url_path} waits for inference, so a long queue kills the engine and all "
             f"its streams; expected {engine.health_path}",
             repair={path: engine.health_path},
+        )
+        return
+    missed = unanswered(workload, engine, liveness)
+    if missed is not None:
+        path, wrong, right = missed
+        yield workload.finding(
+            path,
+            f"{wrong}: the liveness probe kills the engine and all its streams every "
+            f"{liveness.budget_s} s",
+            repair={path: right} if right is not None else None,
         )

@@ -77,14 +77,13 @@ def _unbounded(workload: Workload, scaler: Scaler) -> Finding:
             "scale",
         )
     what = (
-        f"the default is {scaler.max_replicas} replicas"
+        f"the default is {scaler.max_replicas} replicas, each with a GPU of its own"
         if scaler.of_keda or scaler.kind == "HTTPScaledObject"
-        else "there is no upper bound"
+        else "replicas, each with a GPU of its own, are added without bound"
     )
     return scaler.finding(
         scaler.max_path,
-        f"no maximum: {what}, each with a GPU of its own, so one burst can take every GPU that "
-        "other models need",
+        f"no maximum: {what}, so one burst can take every GPU that other models need",
         Severity.WARNING,
     )
 
@@ -130,10 +129,12 @@ _WRITABLE = frozenset({"ScaledObject", "HTTPScaledObject", "HorizontalPodAutosca
 
 def _least(scaler: Scaler) -> str:
     name = scaler.min_path.rpartition(".")[2]
+    if name.endswith("]"):  # an annotation, whose name has dots in it
+        return f"no {scaler.min_path.rpartition('[')[2].removesuffix(']')} over 0"
     spec = scaler.object.get("spec")
     if scaler.of_keda and isinstance(spec, dict) and spec.get(name) is None:
         return "no minReplicaCount, and KEDA's default is 0"
-    return f"{name} 0" if "[" not in name else "no minimum"
+    return f"{name} 0"
 
 
 def _wakes(trigger: Trigger, engine: Engine) -> bool:

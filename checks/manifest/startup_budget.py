@@ -2,8 +2,8 @@
 
 What it checks
     A startupProbe whose ``initialDelaySeconds + failureThreshold x periodSeconds`` covers the load
-    (120 s at least; under 300 s it warns in the production profile), or a readiness probe with
-    ``initialDelaySeconds`` of at least 120.
+    (120 s at least; under 300 s it warns in the production profile) and that asks a port and a path
+    at which the engine answers, or a readiness probe with ``initialDelaySeconds`` of at least 120.
 
 Why
     Models load for 1 to 7 minutes. A startup probe that gives up earlier kills the engine again and
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import shape
+from drainproof.model.answering import unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,15 @@ def startup_covers_load(
         return
     if container.startup is not None:
         yield from _too_short(workload, container.startup, profile)
+        missed = unanswered(workload, engine, container.startup)
+        if missed is not None:
+            path, wrong, right = missed
+            yield workload.finding(
+                path,
+                f"{wrong}: the startup probe never succeeds, and kills the engine after "
+                f"{container.startup.budget_s} s, again and again",
+                repair={path: right} if right is not None else None,
+            )
         return
     readiness = container.readiness
     path = f"{container.path}.startupProbe"

@@ -48,7 +48,14 @@ class Sharing:
         Raises:
             YamlError: Kubernetes would not read it.
         """
-        return self._parse_apart(text) or self.share(yaml_text.parse(text, is_plain=True))
+        found = self._parse_apart(text)
+        if found is not None:
+            return found
+        whole = yaml_text.parse(text, is_plain=True)
+        try:
+            return self._shared(whole)
+        except (TypeError, ValueError):  # as below; keys that are no strings are to become some
+            return yaml_text.parse(text, is_plain=False)
 
     def _parse_apart(self, text: str) -> Raw | None:
         """Parse what is under ``spec`` of the pod template, and the rest; None if that can't be."""
@@ -82,19 +89,22 @@ class Sharing:
 
         The document itself is used up: it may be changed.
         """
+        try:
+            return self._shared(found)
+        except (TypeError, ValueError):  # JSON can't say it: numbers beyond 64 bits, deep nesting
+            return found
+
+    def _shared(self, found: object) -> object:
         if not isinstance(found, dict):
             return found
         items = found.get("items")
         if isinstance(items, list):
             for index, item in enumerate(items):  # so that a long list is never there twice
-                items[index] = self.share(item)
+                items[index] = self._shared(item)
             return found
         if len(self._known) > _MOST:
             self._known.clear()
-        try:
-            return self._object(found)
-        except (TypeError, ValueError):  # JSON can't say it: numbers beyond 64 bits, deep nesting
-            return found
+        return self._object(found)
 
     def _object(self, found: Raw) -> Raw:
         holder = _holder(found)

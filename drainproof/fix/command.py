@@ -39,6 +39,20 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "profile_name",
     help="The numbers that checks use, as for audit.",
 )
+@click.option(
+    "-f",
+    "--values",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Values file for the Helm charts among PATHs, as for helm.",
+)
+@click.option(
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Value for the Helm charts among PATHs, as for helm.",
+)
 @click.option("--select", multiple=True, metavar="SLUG", help="Fix these only; * is allowed.")
 @click.option("--ignore", multiple=True, metavar="SLUG", help="Leave these; * is allowed.")
 @click.option("--waivers", type=_FILE, help="A file of waivers, as for audit.")
@@ -73,7 +87,7 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
         waivers=given["waivers"],
         baseline=given["baseline"],
     )
-    snapshot = files.read(given["paths"])
+    snapshot = files.read(given["paths"], values=given["values"], sets=given["sets"])
     checks = config.checks_for(snapshot)
     if not snapshot.workloads and not snapshot.problems:
         raise audit.nothing_to_audit(snapshot)
@@ -81,9 +95,14 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     if in_place:
         refused = [entry for entry in mended if not files_written.can_write(entry)]
         if refused:
+            origin = refused[0].origin
+            where = origin.file if origin else "no file"
+            rendered = origin is not None and origin.line == 0
             raise UserError(
-                f"{refused[0].ref} is in no YAML file that could be written: "
-                f"{refused[0].origin.file if refused[0].origin else 'it has no file'}",
+                f"{where}: {refused[0].ref} "
+                + (
+                    "was rendered from it" if rendered else "is in no YAML file that can be written"
+                ),
                 hint="Without --in-place the same fixes are written as a patch.",
             )
         files_written.write(mended)

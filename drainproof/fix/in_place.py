@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 def can_write(entry: Mended) -> bool:
-    """Tell whether an object came out of a YAML file that can be written."""
+    """Tell whether an object came out of a YAML file that can be written, as it stands there."""
     origin = entry.origin
     return (
         origin is not None
+        and origin.end > origin.start  # neither rendered nor out of a saved Snapshot
         and origin.file != "-"
         and origin.file.lower().endswith((".yaml", ".yml"))
         and Path(origin.file).is_file()

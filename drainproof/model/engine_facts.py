@@ -105,6 +105,8 @@ class EngineFacts(Struct, frozen=True, kw_only=True, eq=False):
     port_env: str = ""
     health_paths: tuple[str, ...]
     """Paths that answer 200 when it can serve, the usual one first."""
+    live_paths: frozenset[str] = frozenset()
+    """More paths that answer a GET with 200 while it runs, as its source has them."""
     busy_paths: tuple[str, ...] = ()
     """Paths that run or wait for inference, so that a busy engine answers late."""
     metrics_path: str = "/metrics"

@@ -20,7 +20,7 @@ class Origin(Struct, frozen=True):
     file: str
     """Path as the user gave it; ``-`` is standard input."""
     line: int
-    """First line of its document, from 1."""
+    """First line of its document, from 1; 0 if it was rendered and stands in no file as it is."""
     start: int
     """Where its document begins in the file's text, in characters."""
     end: int

@@ -308,7 +308,7 @@ class Snapshot:
         try:
             return cls(
                 (
-                    Item(_mapping(item["object"]), Origin(item["file"], item["line"] or 1, 0, 0))
+                    Item(_mapping(item["object"]), Origin(item["file"], _line(item["line"]), 0, 0))
                     if item["file"]
                     else Item(_mapping(item["object"]))
                     for item in values["items"]
@@ -423,6 +423,11 @@ def _without_secrets(obj: Raw) -> Raw:
             for key, text in data.items()
         }
     return cleaned
+
+
+def _line(saved: int | None) -> int:
+    """Return a saved line; 0, which says that an object was rendered, stays 0."""
+    return 1 if saved is None else saved
 
 
 def items_of(found: object, origin: Origin | None) -> Iterator[Item]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,6 +51,17 @@ def outcome(parse: Callable[[str], object], text: str) -> object:
 
 def wholly(text: str) -> object:
     return yaml_text.parse(text, is_plain=True)
+
+
+@pytest.mark.parametrize("key", ["1", "1.5", "~", "true", ""])
+@pytest.mark.parametrize(
+    "text", ["a: {b: {KEY: x}}\n", "spec:\n  template:\n    spec:\n      a:\n        KEY: x\n"]
+)
+def test_keys_are_strings_whatever_is_written(text: str, key: str) -> None:
+    written = text.replace("KEY", key)
+    assert yaml_text.plain(written)
+    exactly = partial(yaml_text.parse, is_plain=False)
+    assert outcome(Sharing().parse, written) == outcome(exactly, written)
 
 
 def test_every_fixture_is_parsed_as_if_it_were_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -295,6 +296,20 @@ def test_standard_input_cannot_be_mended_in_place(tmp_path: Path) -> None:
     assert done.returncode in {1, 2}
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl, which renders kustomizations, is not there"
+)
+def test_what_was_rendered_is_not_written_into_the_file_that_it_came_from(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(MANIFEST)
+    kustomization = "resources: [a.yaml]\nnamePrefix: my-\n"
+    (tmp_path / "kustomization.yaml").write_text(kustomization)
+    done = run("fix", tmp_path, "--in-place")
+    assert done.returncode == 2
+    assert "was rendered from it" in done.stderr
+    assert (tmp_path / "a.yaml").read_text() == MANIFEST
+    assert "name: my-llama" in run("fix", tmp_path).stdout
 
 
 def test_in_place_and_output_together_are_refused(tmp_path: Path) -> None:

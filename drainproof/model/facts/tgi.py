@@ -124,6 +124,7 @@ TGI = EngineFacts(
     port_flags=("--port", "-p"),
     port_env="PORT",
     health_paths=("/health",),
+    live_paths=frozenset({"/", "/info", "/metrics", "/ping", "/v1/models", "/docs"}),
     prefix="tgi_",
     meanings={
         "waiting": ("tgi_queue_size",),

@@ -160,6 +160,7 @@ TRITON = EngineFacts(
     port=8000,
     port_flags=("--http-port",),
     health_paths=("/v2/health/ready",),
+    live_paths=frozenset({"/v2/health/live", "/v2"}),
     metrics_port=8002,
     metrics_port_flag="--metrics-port",
     metrics_off={"--allow-metrics": "false"},
