@@ -60,7 +60,7 @@ _ALIKE = frozenset({"Deployment", "StatefulSet", "Rollout", "ReplicaSet"})
 
 
 @check("DP304", severity=Severity.ERROR)
-def pods_reach_gpu_nodes(
+def pods_reach_gpu_nodes(  # noqa: PLR0913, PLR0917 - a check asks for what it needs by name
     workload: Workload,
     accelerators: Accelerators,
     placement: Placement,

@@ -110,7 +110,7 @@ def _asks_engine(hook: PreStop, container: Container, engine: Engine) -> bool:
         return False
     request = _hook(container).get("httpGet")
     asked = request.get("path") if isinstance(request, dict) else None
-    return asked in {*engine.facts.health_paths, engine.facts.metrics_path}
+    return asked in (*engine.facts.health_paths, engine.facts.metrics_path)
 
 
 def _repair(container: Container, profile: Profile) -> dict[str, object]:

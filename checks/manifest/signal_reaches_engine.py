@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import shape, shell
+from drainproof.model.secrets import redacted
 from drainproof.model.signals import Path, follow
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def signal_reaches_engine(
         what = found.script if found.script and "\n" not in found.script else "this script"
         yield workload.inconclusive(
             path,
-            f"whether {what[:80]} starts {engine.title} with exec can't be told; without it, "
-            "SIGTERM never reaches the engine, and streams are cut off after the grace period",
+            f"whether {redacted(what)[:80]} starts {engine.title} with exec can't be told; "
+            "without it, SIGTERM never reaches the engine, and streams are cut off after the grace period",
         )
         return
     yield _finding(workload, engine, container, found, path)

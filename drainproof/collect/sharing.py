@@ -109,8 +109,7 @@ class Sharing:
     def _object(self, found: Raw) -> Raw:
         holder = _holder(found)
         if holder is None:
-            copy: Raw = orjson.loads(orjson.dumps(found))
-            return copy
+            return _copy(found)
         return _with_pods(found, holder, self._part(holder["spec"], 3))
 
     def _part(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - any part of a manifest
@@ -145,12 +144,29 @@ def _holder(found: Raw) -> Raw | None:
     return found if "containers" in spec else None
 
 
+def _copy(found: Raw) -> Raw:
+    """Return a copy with keys that are in memory once, and so is what most objects have in common.
+
+    The fast parser makes a new string of every key, orjson does not.
+    """
+    copy: Raw = orjson.loads(orjson.dumps(found))
+    _intern(copy, "apiVersion")
+    _intern(copy, "kind")
+    _intern(copy.get("metadata"), "namespace")
+    return copy
+
+
+def _intern(part: object, key: str) -> None:
+    if type(part) is dict and type(value := part.get(key)) is str:
+        part[key] = intern(value)
+
+
 def _with_pods(found: Raw, holder: Raw, pods: Raw) -> Raw:
     """Return a copy of an object in which the ``spec`` of ``holder`` is ``pods``."""
     before = holder["spec"]
     holder["spec"] = None
     try:
-        copy: Raw = orjson.loads(orjson.dumps(found))
+        copy = _copy(found)
     finally:
         holder["spec"] = before
     at = copy if holder is found else copy["spec"]["template"]

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from drainproof.collect.lines import steps
 from drainproof.judge.verdict import Verdict
+from drainproof.model.secrets import holds_one
 from drainproof.model.snapshot import Item, Snapshot
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ class Mended(Struct):
 
 
 def mend(
-    snapshot: Snapshot, audited: Callable[[Snapshot], audit.AuditResult]
+    snapshot: Snapshot,
+    audited: Callable[[Snapshot], audit.AuditResult],
+    *,
+    hides: bool = False,
 ) -> tuple[list[Mended], audit.AuditResult]:
     """Return the objects that could be mended, and the audit of what they are then.
 
@@ -52,6 +56,8 @@ def mend(
     Args:
         snapshot: What was collected.
         audited: Audits a Snapshot.
+        hides: Whether fields that hold a secret are left alone: what is written to a patch, or to a
+            terminal, would show it.
     """
     items = list(snapshot.items)
     at = {id(item.object): index for index, item in enumerate(items)}
@@ -67,6 +73,8 @@ def mend(
                 continue
             key = (index, outcome.check.slug, repr(sorted(finding.repair.items())))
             paths = [steps(path) for path in finding.repair]
+            if hides and holds_one(list(finding.repair.values())):
+                continue
             if key in tried or _overlaps(paths, touched.get(index, ())):
                 continue  # it did not help, or the next round sees what it is worth then
             tried.add(key)

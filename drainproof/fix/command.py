@@ -91,7 +91,9 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     checks = config.checks_for(snapshot)
     if not snapshot.workloads and not snapshot.problems:
         raise audit.nothing_to_audit(snapshot)
-    mended, result = mend(snapshot, lambda found: settings.Audit(found, config).run(checks))
+    mended, result = mend(
+        snapshot, lambda found: settings.Audit(found, config).run(checks), hides=not in_place
+    )
     if in_place:
         refused = [entry for entry in mended if not files_written.can_write(entry)]
         if refused:

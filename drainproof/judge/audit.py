@@ -20,6 +20,7 @@ from drainproof.model import (
     volumes,
 )
 from drainproof.model.finding import Finding
+from drainproof.model.secrets import without_forms
 from drainproof.model.shape import ShapeError
 
 if TYPE_CHECKING:
@@ -308,7 +309,7 @@ def judge(check: Check, offered: Offered) -> Outcome | None:
     findings = tuple(
         Finding(
             intern(item.path),  # workloads of a kind have findings that say the same
-            intern(item.message),
+            intern(without_forms(item.message)),
             item.where,
             item.severity or check.severity,
             item.verdict,

@@ -106,7 +106,8 @@ class EngineFacts(Struct, frozen=True, kw_only=True, eq=False):
     health_paths: tuple[str, ...]
     """Paths that answer 200 when it can serve, the usual one first."""
     live_paths: frozenset[str] = frozenset()
-    """More paths that answer a GET with 200 while it runs, as its source has them."""
+    """More paths that answer a GET with 200 while it runs; rather one too many, since a liveness
+    probe of a path that is neither here nor above is a finding."""
     busy_paths: tuple[str, ...] = ()
     """Paths that run or wait for inference, so that a busy engine answers late."""
     metrics_path: str = "/metrics"

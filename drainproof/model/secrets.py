@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,6 +29,16 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     ("a password in a URL", r"\w://[^/\s:@$]*:[^/\s@$<{]{3,}@"),
 )
+HIDDEN = "(hidden)"
+"""What is written for a secret."""
+_HIDDEN_IN_TEXT = "[hidden]"
+"""The same within a command line, where parentheses would mean something."""
+_HIDDEN_FORMS = {
+    f"[hidden:{re.sub(r'[^A-Za-z]+', '-', form).strip('-')}]": form for form, _ in _FORMS
+}
+"""The same where only its form tells a secret, so that what is judged later, from a saved Snapshot,
+still has it."""
+_MARK_OF = {form: mark for mark, form in _HIDDEN_FORMS.items()}
 _SEARCHES = tuple((form, re.compile(pattern)) for form, pattern in _FORMS)
 _MARKS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
     (b"hf_", ()),
@@ -42,9 +53,15 @@ _MARKS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
     (b"earer ", ()),
     (b"PRIVATE KEY-", ()),
     (b"://", (b"@",)),
+    (b"[hidden:", ()),
 )
 """What is in whatever has a form above, and what must be there as well; quick to look for, since
 every workload is looked through."""
+_TEXT_MARKS = tuple(
+    mark.decode()
+    for first, besides in _MARKS
+    for mark in (besides if first != b"://" else ()) or (first,)
+)
 _PLACEHOLDER = re.compile(r"(?i)example|your|placeholder|change[-_]?me|replace|redacted|\*\*\*")
 _FEW = 6
 """A key with fewer different characters than this stands for one: ``hf_xxxxxxxx``."""
@@ -57,6 +74,14 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _FILE = re.compile(r"(?:file:/)?(?:\.{0,2}/[\w.-]+)+")
+_NAMED = re.compile(
+    r"(?<![\w-])((?:--?[A-Za-z][\w-]*(?:=|\s+)|[A-Za-z_]\w*=))(\"[^\"]*\"|'[^']*'|[^\s;&|\"']+)"
+)
+"""A flag or a variable, and its value, in a command line."""
+_KEY_BODY = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:.*?-----END (?:[A-Z]+ )*PRIVATE KEY-----|.*)",
+    re.DOTALL,
+)
 _EMPTY_WORDS = frozenset(
     {"", "empty", "none", "null", "dummy", "fake", "na", "n/a", "not-needed", "notneeded", "no-key"}
     | {"true", "false", "0", "1", "yes", "no"}
@@ -83,12 +108,95 @@ def form_of(text: str) -> str:
     """Return which kind of key or token is in a text, in words; empty if there is none."""
     for form, search in _SEARCHES:
         for found in search.finditer(text):
-            body = found[0]
-            if form == "a private key" or not (
-                _PLACEHOLDER.search(body) or len(set(body[3:])) < _FEW
-            ):
+            if _is_real(form, found[0]):
                 return form
+    if "[hidden:" in text:
+        return next((form for mark, form in _HIDDEN_FORMS.items() if mark in text), "")
     return ""
+
+
+def holds_one(value: Any) -> bool:  # noqa: ANN401 - any part of a manifest
+    """Tell whether a secret is anywhere in a part of a manifest, by its form or by its name."""
+    if isinstance(value, str):
+        return redacted(value) != value
+    if isinstance(value, dict):
+        named = value.get("name")
+        if isinstance(named, str) and names_a_secret(named):
+            written = value.get("value")
+            if isinstance(written, str) and is_written_out(written):
+                return True
+        return any(holds_one(part) for part in value.values())
+    if isinstance(value, list):
+        return any(
+            holds_one(part) or (index > 0 and is_value_of_secret(value[index - 1], part))
+            for index, part in enumerate(value)
+        )
+    return False
+
+
+def is_value_of_secret(before: object, word: object) -> bool:
+    """Tell whether a word of a command line is a secret because of the flag before it."""
+    return (
+        isinstance(before, str)
+        and isinstance(word, str)
+        and before.startswith("-")
+        and "=" not in before
+        and " " not in before
+        and names_a_secret(before)
+        and is_written_out(word)
+    )
+
+
+def _is_real(form: str, body: str) -> bool:
+    """Tell whether what has the form of a secret is no word that stands for one."""
+    return form == "a private key" or not (_PLACEHOLDER.search(body) or len(set(body[3:])) < _FEW)
+
+
+def redacted(text: str) -> str:
+    """Return a text, such as a command line, with the secrets in it hidden.
+
+    Those are what has the form of one, and what a flag or a variable holds that is named like one.
+    """
+    text = without_forms(text)
+    return _NAMED.sub(_hide_named, text) if "-" in text or "=" in text else text
+
+
+def hidden(text: str) -> str:
+    """Return what is written instead of a whole text that is, or holds, a secret."""
+    return _MARK_OF.get(form_of(text), HIDDEN)
+
+
+def without_forms(text: str) -> str:
+    """Return a text, such as a finding's message, with what has the form of a secret hidden."""
+    for mark in _TEXT_MARKS:
+        if mark in text:
+            break
+    else:
+        return text
+    text = _KEY_BODY.sub(_MARK_OF["a private key"], text)
+    for form, search in _SEARCHES:
+        text = search.sub(partial(_hide, form), text)
+    return text
+
+
+def _hide(form: str, found: re.Match[str]) -> str:
+    body = found[0]
+    if not _is_real(form, body):
+        return body
+    if form == "a password in a URL":
+        return f"{body[0]}://{_MARK_OF[form]}@"
+    return _MARK_OF[form]
+
+
+def _hide_named(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    quote = value[0] if value[0] in "\"'" else ""
+    bare = value.strip("\"'")
+    hides = names_a_secret(name.rstrip("= \t\n")) and is_written_out(bare)
+    if not hides or bare.startswith(("-", HIDDEN, "[hidden")):
+        return found[0]
+    hidden = HIDDEN if found[0] == found.string else _HIDDEN_IN_TEXT
+    return f"{name}{quote}{hidden}{quote}"
 
 
 def secrets_in(obj: Raw) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from drainproof.model.kinds import kind_of
 from drainproof.model.metrics import Metrics
 from drainproof.model.owners import controller_of
 from drainproof.model.scaler import Scaler, is_scaler
+from drainproof.model.secrets import hidden, is_value_of_secret, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -38,7 +39,6 @@ SAVED_AS = "drainproof-snapshot"
 """What ``kind`` a saved Snapshot has."""
 
 _SECRETIVE = re.compile(r"token|secret|passw|api_?key|credential|private", re.IGNORECASE)
-_SECRET_FLAG = re.compile(r"(--(?:api-key|hf-token|\w*token|\w*password)[= ])\S+")
 _SECRET_LINE = re.compile(
     r"^([ \t]*(?:export )?[\w.-]*(?:token|secret|passw|api[_-]?key|credential)[\w.-]*"
     r"[ \t]*[:=][ \t]*)(?!\d+[ \t]*$)\S.*$",
@@ -399,16 +399,21 @@ def _without_secrets(obj: Raw) -> Raw:
         if isinstance(value, dict):
             secretive = bool(_SECRETIVE.search(str(value.get("name", ""))))
             return {
-                key: _HIDDEN
+                key: hidden(part)
                 if key == "value" and secretive and isinstance(part, str)
                 else clean(part, key)
                 for key, part in value.items()
                 if key not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
             }
         if isinstance(value, list):
-            return [clean(part, name) for part in value]
+            return [
+                _HIDDEN
+                if index and is_value_of_secret(value[index - 1], part)
+                else clean(part, name)
+                for index, part in enumerate(value)
+            ]
         if isinstance(value, str):
-            return _SECRET_FLAG.sub(rf"\1{_HIDDEN}", value)
+            return redacted(value)
         return value
 
     cleaned: Raw = clean(obj)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from drainproof.collect.lines import steps
-from drainproof.model.secrets import form_of, names_a_secret
+from drainproof.model.secrets import HIDDEN, form_of, names_a_secret, redacted
 
 if TYPE_CHECKING:
     from drainproof.model.finding import Finding
 
-HIDDEN = "(hidden)"
 MAX_LENGTH = 200
 """Longest value that is written, in characters as Python writes it. Messages say the rest."""
 
 _MAX_INTEGER = 2**53 - 1
 """Largest number that every reader of JSON reads exactly."""
-_FLAG = re.compile(r"(--?[\w-]+)(?:[= ].*)?", re.DOTALL)
 
 
 def found(finding: Finding) -> Any:  # noqa: ANN401 - any part of a manifest
@@ -47,7 +44,7 @@ def found(finding: Finding) -> Any:  # noqa: ANN401 - any part of a manifest
 def _shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
     """Return a value with the secrets in it hidden."""
     if isinstance(value, str):
-        return HIDDEN if form_of(value) else _without_secret_flag(value)
+        return HIDDEN if form_of(value) else redacted(value)
     if isinstance(value, list):
         after_flag = False
         parts = []
@@ -79,10 +76,3 @@ def _takes_a_secret(word: object) -> bool:
         and " " not in word
         and names_a_secret(word)
     )
-
-
-def _without_secret_flag(word: str) -> str:
-    flag = _FLAG.fullmatch(word)
-    if flag is None or flag.end(1) == len(word) or not names_a_secret(flag[1]):
-        return word
-    return f"{flag[1]}{word[flag.end(1)]}{HIDDEN}"

@@ -301,6 +301,25 @@ def test_standard_input_cannot_be_mended_in_place(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl, which renders kustomizations, is not there"
 )
+def test_a_patch_leaves_a_list_that_holds_a_secret_and_the_file_itself_is_mended(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  template:\n"
+        "    spec:\n      containers:\n        - name: vllm\n"
+        "          image: vllm/vllm-openai:v0.32.0\n"
+        "          args: [--model=m, --api-key, not-for-others, --shutdown-timeout=5]\n",
+        encoding="utf-8",
+    )
+    result = run("fix", str(path), "--select", "engine-drains")
+    said = result.stdout + result.stderr
+    assert "not-for-others" not in said
+    assert "left   engine-drains" in said
+    run("fix", str(path), "--in-place", "--select", "engine-drains")
+    assert "--shutdown-timeout=120" in path.read_text(encoding="utf-8")
+
+
 def test_what_was_rendered_is_not_written_into_the_file_that_it_came_from(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(MANIFEST)
     kustomization = "resources: [a.yaml]\nnamePrefix: my-\n"

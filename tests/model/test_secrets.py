@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drainproof.model.secrets import form_of, is_written_out, names_a_secret, secrets_in
+from drainproof.model.secrets import (
+    form_of,
+    holds_one,
+    is_written_out,
+    names_a_secret,
+    redacted,
+    secrets_in,
+    without_forms,
+)
 
 FORMS = {
     "a Hugging Face token": "hf_ThisIsNotARealTokenOnlyItsForm01234",
@@ -84,6 +92,47 @@ def test_a_name_that_only_resembles_one_does_not(name: str) -> None:
 @pytest.mark.parametrize("value", ["", "EMPTY", "$(TOKEN)", "$TOKEN", "/secrets/hf/token", "none"])
 def test_a_reference_or_a_word_for_none_is_no_secret(value: str) -> None:
     assert not is_written_out(value)
+
+
+@pytest.mark.parametrize(("form", "text"), FORMS.items())
+def test_a_hidden_secret_still_has_its_form(form: str, text: str) -> None:
+    hidden = without_forms(f"a {text} b")
+    assert text.rpartition(" ")[2] not in hidden
+    assert form_of(hidden) == form
+    assert without_forms(hidden) == hidden
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("--api-key=plain-one", "--api-key=(hidden)"),
+        ("vllm serve m --api-key plain-one --port 1", "vllm serve m --api-key [hidden] --port 1"),
+        ("export HF_TOKEN='plain one'; ./start", "export HF_TOKEN='[hidden]'; ./start"),
+        ("MY_PASSWORD=plain ./start", "MY_PASSWORD=[hidden] ./start"),
+        ("--api-key $(KEY) --max-tokens=5", "--api-key $(KEY) --max-tokens=5"),
+        ("--api-key --port 8000", "--api-key --port 8000"),
+    ],
+)
+def test_what_a_flag_or_a_variable_is_named_for_is_hidden(text: str, hidden: str) -> None:
+    assert redacted(text) == hidden
+    assert redacted(hidden) == hidden
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["--model=m", "--api-key", "plain-one"],
+        [{"name": "A_TOKEN", "value": "plain-one"}],
+        {"command": ["sh", "-c", "HF_TOKEN=plain-one exec ./start"]},
+    ],
+)
+def test_a_part_of_a_manifest_holds_a_secret_by_its_name(value: object) -> None:
+    assert holds_one(value)
+
+
+def test_a_part_of_a_manifest_that_names_a_secret_only_holds_none() -> None:
+    reference = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}
+    assert not holds_one([reference, ["--api-key", "$(A_TOKEN)"], "--max-tokens=5"])
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(

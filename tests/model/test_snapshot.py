@@ -135,6 +135,28 @@ def test_a_saved_snapshot_holds_no_secrets() -> None:
     assert not any(value in saved for value in (b"sk-1", b"hf_2", b"hf_3", b"hf_4"))
 
 
+SCRIPT = """HF_TOKEN=plain-1 exec vllm serve m --api-key plain-2 --max-model-len 8192
+"""
+
+
+def test_a_saved_snapshot_holds_no_secrets_of_scripts_words_and_addresses() -> None:
+    obj = deployment(
+        image="https://u:plain-3@registry.example/vllm/vllm-openai:v0.32.0",
+        command=["sh", "-c", SCRIPT],
+        args=["--api-key", "plain-4"],
+    )
+    scaler = scaled_object()
+    scaler["spec"]["triggers"][0]["metadata"]["serverAddress"] = "http://u:plain-5@prometheus:9090"
+    snapshot = Snapshot.of([obj, scaler])
+    assert b"plain-" not in snapshot.to_json()
+    (before,), (after,) = (
+        found.workloads for found in (snapshot, Snapshot.from_json(snapshot.to_json()))
+    )
+    assert before.engine is not None
+    assert after.engine is not None
+    assert after.engine.flags.keys() == before.engine.flags.keys()
+
+
 @pytest.mark.parametrize(
     "saved",
     [

@@ -36,7 +36,18 @@ NIM = EngineFacts(
     port=8000,
     port_env="NIM_SERVER_PORT",
     health_paths=("/v1/health/ready", "/v1/models"),
-    live_paths=frozenset({"/v1/health/live", "/v1/metadata", "/v1/version", "/v1/manifest", "/v1/license", "/health", "/metrics", "/docs"}),
+    live_paths=frozenset(
+        {
+            "/v1/health/live",
+            "/v1/metadata",
+            "/v1/version",
+            "/v1/manifest",
+            "/v1/license",
+            "/health",
+            "/metrics",
+            "/docs",
+        }
+    ),
     metrics_path="/v1/metrics",
     prefix="",
     meanings={

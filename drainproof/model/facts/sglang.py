@@ -865,7 +865,18 @@ SGLANG = EngineFacts(
     ),
     port=30000,
     health_paths=("/health", "/health_generate", "/v1/models"),
-    live_paths=frozenset({"/get_model_info", "/model_info", "/get_server_info", "/server_info", "/get_load", "/ping", "/docs", "/openapi.json"}),
+    live_paths=frozenset(
+        {
+            "/get_model_info",
+            "/model_info",
+            "/get_server_info",
+            "/server_info",
+            "/get_load",
+            "/ping",
+            "/docs",
+            "/openapi.json",
+        }
+    ),
     busy_paths=("/health_generate",),
     metrics_flag="--enable-metrics",  # source, 0.3.5 to 0.5.23: off by default
     prefix="sglang:",

@@ -88,7 +88,17 @@ TRTLLM = EngineFacts(
     signature=frozenset({"--kv-cache-free-gpu-memory-fraction", "--ep-size"}),
     port=8000,
     health_paths=("/health", "/v1/models"),
-    live_paths=frozenset({"/health_generate", "/version", "/metrics", "/server_info", "/perf_metrics", "/docs", "/openapi.json"}),
+    live_paths=frozenset(
+        {
+            "/health_generate",
+            "/version",
+            "/metrics",
+            "/server_info",
+            "/perf_metrics",
+            "/docs",
+            "/openapi.json",
+        }
+    ),
     busy_paths=("/health_generate",),
     metrics_path="/prometheus/metrics",
     metrics_flag="--return-perf-metrics",  # in the file that --extra_llm_api_options names

@@ -628,7 +628,9 @@ VLLM = EngineFacts(
     args_env=("VLLM_ADDITIONAL_ARGS",),
     port=8000,
     health_paths=("/health", "/v1/models", "/ping"),
-    live_paths=frozenset({"/version", "/load", "/server_info", "/is_sleeping", "/docs", "/openapi.json"}),
+    live_paths=frozenset(
+        {"/version", "/load", "/server_info", "/is_sleeping", "/docs", "/openapi.json"}
+    ),
     metrics_off={"--disable-log-stats": "true"},  # source, 0.6.5 and 0.33: no loggers, no metrics
     prefix="vllm:",
     meanings={
