@@ -72,8 +72,8 @@ def signal_reaches_engine(
         what = found.script if found.script and "\n" not in found.script else "this script"
         yield workload.inconclusive(
             path,
-            f"whether {redacted(what)[:80]} starts {engine.title} with exec can't be told; "
-            "without it, SIGTERM never reaches the engine, and streams are cut off after the grace period",
+            f"whether {redacted(what)[:80]} starts {engine.title} with exec can't be told; without "
+            "it, SIGTERM never reaches the engine, and streams are cut off after the grace period",
         )
         return
     yield _finding(workload, engine, container, found, path)

@@ -147,6 +147,7 @@ def _summarise(mended: list[Mended], result: audit.AuditResult) -> None:
         click.echo(f"left   {outcome.check.slug}  {place}", err=True)
     done = sum(len(entry.checks) for entry in mended)
     click.echo(
-        f"{done} fixed in {len(mended)} objects, {len(left)} left for a person",
+        f"{done} fixed in {len(mended)} object{'' if len(mended) == 1 else 's'}, "
+        f"{len(left)} left for a person",
         err=True,
     )

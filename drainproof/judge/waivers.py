@@ -392,8 +392,8 @@ def _gone_bad(item: Waiver, used: int, today: date) -> tuple[str, str] | None:
     """Return the field at which a waiver fails, and what is wrong with it; None if it holds."""
     name = f"the waiver of {item.check} on {item.subject}"
     if item.expires < today:
-        count = f"{used} finding{'' if used == 1 else 's'}"
-        what = f"so {count} of it count again" if used else "and it waives nothing"
+        count = "1 finding of it counts" if used == 1 else f"{used} findings of it count"
+        what = f"so {count} again" if used else "and it waives nothing"
         said = f"{name} expired on {item.expires}, {what}; its owner is {item.owner}"
         return item.path or "expires", said
     if not used:

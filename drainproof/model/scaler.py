@@ -264,7 +264,9 @@ def of(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
 
 
 def strays_near(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
-    """Return the autoscalers that name a workload, but miss it: by kind or by namespace.
+    """Return the autoscalers that are meant for a workload, but miss it.
+
+    They miss it by kind, by namespace, or by a name that is nearly its own.
 
     None if it has one that doesn't, or if another object answers to what they name.
     """
@@ -273,20 +275,32 @@ def strays_near(snapshot: Snapshot, workload: Workload) -> tuple[Scaler, ...]:
     return tuple(
         scaler
         for scaler in snapshot.join(_strays).get(workload.name, ())
-        if (scaler.target_kind, scaler.namespace) != (workload.kind, workload.namespace)
-        and (scaler.target_kind != workload.kind or (scaler.namespace and workload.namespace))
+        if _misses(scaler, workload)
     )
 
 
+def _misses(scaler: Scaler, workload: Workload) -> bool:
+    kind, namespace = scaler.target_kind == workload.kind, scaler.namespace == workload.namespace
+    some = not scaler.namespace or not workload.namespace
+    if scaler.target_name != workload.name:
+        return kind and (namespace or some)
+    return not (kind and namespace) and not (kind and some)
+
+
 def _strays(snapshot: Snapshot) -> dict[str, list[Scaler]]:
-    """Return the autoscalers whose target is not there, by the target's name."""
+    """Return the autoscalers whose target is not there, by the name of what they are meant for."""
     known: dict[tuple[str, str], set[tuple[str, str]]] = {}
     found: dict[str, list[Scaler]] = {}
     names = {workload.name for workload in snapshot.workloads}
+    plain = {_plain(name): name for name in names}
     for group, kind in READERS:
         for obj, origin, target in snapshot.read(group, kind, _with_target):
-            if target["target_name"] not in names:
-                continue
+            meant = target["target_name"]
+            if meant not in names:
+                likely = _renamed(meant, named(obj)["name"], names) or plain.get(_plain(meant))
+                if likely is None:
+                    continue
+                meant = likely
             version = target["target_version"] or "apps/v1"
             key = version.rpartition("/")[0], target["target_kind"]
             if key not in known:
@@ -295,8 +309,26 @@ def _strays(snapshot: Snapshot) -> dict[str, list[Scaler]]:
             if known[key] & {(place, target["target_name"]), ("", target["target_name"])}:
                 continue
             with suppress(shape.ShapeError):  # told of when the Snapshot read it
-                found.setdefault(target["target_name"], []).append(Scaler.from_object(obj, origin))
+                found.setdefault(meant, []).append(Scaler.from_object(obj, origin))
     return found
+
+
+def _plain(name: str) -> str:
+    """Return a name without what people forget when they write it again."""
+    return name.replace("-", "").replace("_", "").replace(".", "").lower()
+
+
+def _renamed(target: str, own: str, names: set[str]) -> str | None:
+    """Return the workload to whose name a prefix or a suffix was added, as to the autoscaler's own.
+
+    kustomize's ``namePrefix`` does that, and leaves what a custom resource refers to as it was.
+    """
+    for at in range(1, len(own)):
+        if own[at - 1] == "-" and own[:at] + target in names:
+            return own[:at] + target
+        if own[at] == "-" and target + own[at:] in names:
+            return target + own[at:]
+    return None
 
 
 def _with_target(obj: Raw, origin: Origin | None) -> tuple[Raw, Origin | None, dict[str, Any]]:

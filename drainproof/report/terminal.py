@@ -105,7 +105,8 @@ class _Report:
         yield f"{counts or self._paint('no findings', 'green')}. {looked_at(self.result)}"
         if self.result.gone:
             gone = plural(self.result.gone, "finding")
-            yield f"{gone} of the baseline are gone: write it anew with --write-baseline."
+            are = "is" if self.result.gone == 1 else "are"
+            yield f"{gone} of the baseline {are} gone: write it anew with --write-baseline."
 
     def _by_workload(self) -> Iterator[str]:
         rows = grouped(self.rows.findings, lambda row: row.outcome.subject)

@@ -8,11 +8,11 @@ import pytest
 
 from drainproof.collect import files
 from drainproof.content import content
-from drainproof.fix import apply
 from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment
+from tests.repairs import mend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ REPAIRED = [
 )
 def test_a_repair_mends_what_it_is_offered_for(slug: str, path: Path) -> None:
     check = [CHECKS[slug]]
-    mended, after = apply.mend(files.read([path]), PROFILES["production"], check)
+    mended, after = mend(files.read([path]), PROFILES["production"], check)
     assert len(mended) == 1
     assert [finding.message for _, finding in after.findings if finding.repair] == []
 

@@ -8,11 +8,11 @@ import pytest
 
 from drainproof.collect import files
 from drainproof.content import content
-from drainproof.fix.apply import mend
 from drainproof.judge import registry
 from drainproof.judge.profiles import PROFILES
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment
+from tests.repairs import mend
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,6 @@ import pytest
 
 from drainproof.collect import files
 from drainproof.content import content
-from drainproof.fix.apply import mend
 from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
 from drainproof.judge.verdict import Severity, Verdict
@@ -16,6 +15,7 @@ from drainproof.model import routing
 from drainproof.model.selector import Asking
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment, scaled_object
+from tests.repairs import mend
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import pytest
 
 from drainproof.collect import files
 from drainproof.content import content
-from drainproof.fix.apply import mend
 from drainproof.judge import registry
 from drainproof.judge.profiles import PROFILES
+from tests.repairs import mend
 
 if TYPE_CHECKING:
     from pathlib import Path

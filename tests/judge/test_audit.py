@@ -56,6 +56,10 @@ def breaks_down(workload: Workload) -> Iterator[Finding]:
     yield workload.finding("spec", str(1 / 0))
 
 
+def quotes_a_secret(workload: Workload) -> Iterator[Finding]:
+    yield workload.finding("spec", "whether hf_ThisIsNotARealTokenOnlyItsForm01234 is one")
+
+
 def run(*rules: Rule, problems: tuple[Problem, ...] = ()) -> audit.AuditResult:
     snapshot = Snapshot(Snapshot.of([deployment()]).items, problems=problems)
     return audit.run(snapshot, PRODUCTION, [check(rule) for rule in rules])
@@ -135,3 +139,8 @@ def test_the_dev_profile_asks_for_less() -> None:
         for name in ("production", "dev")
     }
     assert counts == {"production": 2, "dev": 0}
+
+
+def test_a_secret_that_a_message_quotes_is_hidden() -> None:
+    ((_, found),) = run(quotes_a_secret).findings
+    assert found.message == "whether [hidden:a-Hugging-Face-token] is one"

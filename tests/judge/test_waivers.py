@@ -90,7 +90,7 @@ def test_an_expired_waiver_fails_beside_the_finding_that_it_was_for(tmp_path: Pa
     result = audited(written(tmp_path, {**WHOLE, "expires": "2026-11-23"}))
     assert messages(result)[1] == (
         "the waiver of prestop-delay on Deployment/inference/llama expired on 2026-11-23, "
-        "so 1 finding of it count again; its owner is team-batch"
+        "so 1 finding of it counts again; its owner is team-batch"
     )
     assert [outcome.check.slug for outcome in result.outcomes] == ["prestop-delay", "waivers"]
     assert result.exit_code is ExitCode.FINDINGS
