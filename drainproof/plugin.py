@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _KINDS = ("manifest", "live", "chaos")
 _AUDIT: pytest.StashKey[Audit] = pytest.StashKey()
+_FIRST: pytest.StashKey[Path] = pytest.StashKey()
+"""The file with a check that says what could not be read."""
 _OWN = "drainproof"
 """What ``--pyargs drainproof`` names: drainproof's own checks, wherever they are installed."""
 _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -166,8 +168,8 @@ class CheckFile(pytest.File):
             else:
                 from drainproof.judge.pytest_audit import items  # noqa: PLC0415 - same
 
-                files = (path for path in self.path.parent.glob("*.py") if _is_check(path))
-                first = self.path == min(files)
+                # whichever file is collected first, since a run may be of one file only
+                first = self.session.stash.setdefault(_FIRST, self.path) == self.path
                 yield from items(self, self.config.stash[_AUDIT], first=first)
         except UserError as error:
             raise self.CollectError(str(error)) from None

@@ -205,6 +205,16 @@ def test_input_that_cannot_be_read_fails_once(pytester: pytest.Pytester, manifes
     done.stdout.fnmatch_lines(["*::readable[[]deploy/b.yaml:2[]] FAILED*"])
 
 
+def test_what_cannot_be_read_fails_once_also_where_one_check_is_run(
+    pytester: pytest.Pytester, manifests: Path
+) -> None:
+    (manifests / "b.yaml").write_text("a: [1,\nb: 2\n")
+    done = pytester.runpytest(CHECKS / "rolling_update.py", "--manifests", manifests)
+    done.assert_outcomes(passed=1, failed=1)
+    done = pytester.runpytest(CHECKS, CHECKS.parent / "live", "--manifests", manifests, "-q")
+    assert done.stdout.str().count("::readable[") == 1
+
+
 def test_the_same_object_in_two_files_gives_two_items(
     pytester: pytest.Pytester, manifests: Path
 ) -> None:

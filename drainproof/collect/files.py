@@ -17,6 +17,7 @@ from drainproof.collect.charts import Chart
 from drainproof.collect.kustomizations import Kustomization
 from drainproof.collect.pieces import NotTextError, Piece, TooLargeError, pieces
 from drainproof.collect.sharing import Sharing
+from drainproof.collect.worlds import told_apart
 from drainproof.errors import UserError
 from drainproof.model.finding import Origin
 from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of
@@ -106,6 +107,8 @@ class _Reader:
         self._given, self._values, self._sets = frozenset(given), values, sets
         self.items: list[Item] = []
         self.problems: list[Problem] = []
+        self.places: list[tuple[int, str]] = []
+        """From which item on which folder, chart or kustomization was read."""
         self.stdin: list[str] = []
         self.sharing = Sharing()
         self.seen: set[str] = set()
@@ -117,7 +120,7 @@ class _Reader:
         if self.saved is not None and not self.items and self.files == 1:
             return self.saved
         return Snapshot(
-            self.items,
+            told_apart(self.items, self.places),
             problems=self.problems,
             files=self.files,
             skipped=self.skipped,
@@ -126,6 +129,9 @@ class _Reader:
         )
 
     def add(self, part: Part) -> None:
+        folder = os.path.dirname(part) if isinstance(part, str) else part.path  # noqa: PTH120 - Path per file is slow
+        if not self.places or self.places[-1][1] != folder:
+            self.places.append((len(self.items), folder))
         if isinstance(part, str):
             if part == STDIN:
                 self._read(STDIN, sys.stdin.buffer)

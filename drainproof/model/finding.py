@@ -27,6 +27,9 @@ class Origin(Struct, frozen=True):
     """Where its document ends."""
     prefix: tuple[str | int, ...] = ()
     """Where the object is in its document: ``("items", 3)`` in a List, else empty."""
+    world: str = ""
+    """The folder that it was read from, where another one holds the same workload. The two are for
+    two clusters, and nothing joins them; what has no world goes with everything."""
 
 
 class Located(Struct, frozen=True, kw_only=True):

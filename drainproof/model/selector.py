@@ -103,7 +103,16 @@ class Asking(Generic[_Asking]):
 
 def same_namespace(one: Located, other: Located) -> bool:
     """Tell whether two objects share a namespace; one that names none goes where the other is."""
-    return one.namespace == other.namespace or not one.namespace or not other.namespace
+    if one.namespace != other.namespace and one.namespace and other.namespace:
+        return False
+    here, there = one.origin, other.origin
+    return (
+        here is None
+        or there is None
+        or here.world == there.world
+        or not here.world
+        or not there.world
+    )
 
 
 def in_words(labels: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,11 @@ if TYPE_CHECKING:
 
 Raw = dict[str, Any]
 """A manifest, or a part of one, as it was written."""
+
+
+_SECRETIVE = frozenset({"env", "envFrom", "args", "command", "data", "stringData", "annotations"})
+"""Fields that hold people's own texts: what is in them is not shown, whatever its type."""
+_WORD = re.compile(r"\w+")
 
 
 class ShapeError(ValueError):
@@ -22,7 +28,11 @@ class ShapeError(ValueError):
 
     def __init__(self, path: str, expected: str, found: object) -> None:
         self.path = path
-        self.message = f"expected {expected}, found {describe(found)}"
+        secretive = not _SECRETIVE.isdisjoint(_WORD.findall(path)) and not isinstance(
+            found, (bool, dict, list, type(None))
+        )
+        shown = "a value that may be a secret" if secretive else describe(found)
+        self.message = f"expected {expected}, found {shown}"
         super().__init__(f"{path}: {self.message}")
 
 

@@ -22,6 +22,7 @@ from drainproof.model.metrics import Metrics
 from drainproof.model.owners import controller_of
 from drainproof.model.scaler import Scaler, is_scaler
 from drainproof.model.secrets import hidden, is_value_of_secret, redacted
+from drainproof.model.selector import same_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -184,7 +185,7 @@ class Snapshot:
     def scalers_for(self, workload: Workload) -> tuple[Scaler, ...]:
         """Return the autoscalers that target a workload."""
         found = self._built().scalers.get((workload.kind, workload.name), ())
-        return tuple(scaler for scaler in found if _same_namespace(scaler, workload))
+        return tuple(scaler for scaler in found if same_namespace(scaler, workload))
 
     def scaler_for(self, workload: Workload) -> Scaler | None:
         """Return the autoscaler that targets a workload; the first if there are several."""
@@ -198,7 +199,7 @@ class Snapshot:
             service
             for pair in labels.items()
             for service in services.get(pair, ())
-            if _same_namespace(service, workload)
+            if same_namespace(service, workload)
             and all(labels.get(key) == value for key, value in service.selector.items())
         )
 
@@ -379,11 +380,6 @@ def _add_service(index: _Index, obj: Raw, origin: Origin | None) -> None:
     if selector:
         service = Service(**named(obj), object=obj, origin=origin, selector=selector)
         index.services.setdefault(next(iter(selector.items())), []).append(service)
-
-
-def _same_namespace(one: Located, other: Located) -> bool:
-    """Tell whether two objects share a namespace; one that names none goes where the other is."""
-    return one.namespace == other.namespace or not one.namespace or not other.namespace
 
 
 def _mapping(value: Any) -> Raw:  # noqa: ANN401 - a part of a saved form

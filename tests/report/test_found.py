@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from drainproof.model.finding import Located
-from drainproof.report.found import HIDDEN, MAX_LENGTH, found
+from drainproof.model.secrets import HIDDEN
+from drainproof.report.found import MAX_LENGTH, found
 
 if TYPE_CHECKING:
     from tests.manifests import Raw
