@@ -74,7 +74,7 @@ def _threshold(
                 f"no threshold: KEDA refuses the trigger, and {workload.name} does not scale on it",
             )
         return
-    number = _number(written)
+    number = _number(written, keda=scaler.of_keda)
     if number is None:
         if "{" in written or "$" in written:
             yield scaler.inconclusive(
@@ -96,7 +96,15 @@ def _threshold(
     said = _reach(engine, trigger, number)
     if said:
         yield scaler.finding(trigger.threshold_path, said)
-    activation = _number(trigger.activation or "")
+    activation = _number(trigger.activation or "0", keda=scaler.of_keda)
+    if activation is None and not (
+        "{" in str(trigger.activation) or "$" in str(trigger.activation)
+    ):
+        yield scaler.finding(
+            trigger.activation_path,
+            f"activation threshold {trigger.activation!r} is no number: {workload.name} does not "
+            "scale on it",
+        )
     if activation is not None and activation >= number:
         happens = (
             f"{workload.name} stays at no replica while that many already wait"
@@ -110,10 +118,13 @@ def _threshold(
         )
 
 
-def _number(written: str) -> float | None:
+def _number(written: str, *, keda: bool) -> float | None:
+    """Return a threshold; None if it is none. KEDA reads a number, Kubernetes a quantity."""
     try:
         number = float(written)
     except ValueError:
+        if keda:
+            return None
         try:
             number = quantity(written, "")
         except ValueError:

@@ -65,7 +65,7 @@ _NOTHING: dict[str, Any] = {}
 """What mends a finding that a person has to decide."""
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """What one check said of one subject."""
 
     check: Check

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from drainproof.judge.verdict import Severity, Verdict
 
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
-class Origin(Struct, frozen=True):
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""The repair of what a person has to decide; one value, since large audits have very many."""
+
+
+class Origin(Struct, frozen=True, gc=False):
     """Where in the input an object was written, so that lines can be found for what needs them."""
 
     file: str
@@ -62,7 +67,7 @@ class Located(Struct, frozen=True, kw_only=True):
         repair: Mapping[str, Any] | None = None,
     ) -> Finding:
         """Return a finding at a field; its severity is the check's unless one is given."""
-        return Finding(path, message, self, severity, repair=repair or {})
+        return Finding(path, message, self, severity, repair=repair or NOTHING)
 
     def inconclusive(self, path: str, message: str) -> Finding:
         """Return what says that the check can't be decided, and why."""
@@ -73,7 +78,7 @@ class Located(Struct, frozen=True, kw_only=True):
         return Finding(path, message, self, verdict=Verdict.PASS)
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, gc=False):
     """One place where a check fails, or can't tell, or rests on an assumption."""
 
     path: str
@@ -86,7 +91,7 @@ class Finding(Struct, frozen=True):
     """None is the check's own."""
     verdict: Verdict = Verdict.FAIL
     """``pass`` marks an assumption that the verdict rests on."""
-    repair: Mapping[str, Any] = field(default_factory=dict)
+    repair: Mapping[str, Any] = NOTHING
     """Fields of ``where``, by path, and the values that mend it without guessing. Empty where a
     person has to decide. A path may name what is not there yet, and an item of a list by its name:
     ``spec.template.spec.volumes[name=dshm].emptyDir.sizeLimit``."""

@@ -56,7 +56,7 @@ _NOBODYS = frozenset(
 _HIDDEN = "(hidden)"
 
 
-class Item(Struct, frozen=True):
+class Item(Struct, frozen=True, gc=False):
     """A raw object, and where it was written."""
 
     object: Raw

@@ -12,7 +12,7 @@ from drainproof.errors import UserError
 from drainproof.model import container as containers
 from drainproof.model import rollout, shape
 from drainproof.model.engine import engine_of
-from drainproof.model.finding import Finding, Located, Origin, named
+from drainproof.model.finding import NOTHING, Finding, Located, Origin, named
 from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, Kind, kind_of
 from drainproof.model.quantity import quantity
 from drainproof.model.rollout import RollingUpdate
@@ -105,7 +105,9 @@ class Workload(Located, frozen=True, kw_only=True):
         Without a repair where an operator fills in fields: what is to be written is not what was
         read.
         """
-        return Finding(path, message, self, severity, repair={} if self.filled else repair or {})
+        return Finding(
+            path, message, self, severity, repair=NOTHING if self.filled else repair or NOTHING
+        )
 
     @property
     def ref(self) -> str:

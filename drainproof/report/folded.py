@@ -33,7 +33,7 @@ def lines(
     """Yield the findings, the worst and then the most frequent first.
 
     Args:
-        rows: The findings; the first :data:`EXAMPLES` of each check and word have their lines.
+        rows: The findings, of which the first :data:`EXAMPLES` of each check and word are shown.
         paint: Colours a text in a style.
         wrapped: Breaks a text into indented lines.
         styles: The style of each word.
@@ -42,22 +42,23 @@ def lines(
     for row in rows.findings:
         groups.setdefault((row.word, row.outcome.check.slug), []).append(row)
     order = {word: place for place, word in enumerate(WORDS)}
-    for (word, slug), listed in sorted(
-        groups.items(), key=lambda group: (order[group[0][0]], -len(group[1]), group[0][1])
+    for key in sorted(
+        rows.counts, key=lambda key: (order[key[0]], -rows.counts[key].findings, key)
     ):
-        workloads = len({id(row.outcome.subject) for row in listed})
+        (word, slug), listed = key, groups[key][:EXAMPLES]
+        count = rows.counts[key]
         first = listed[0]
-        count = f"{plural(len(listed), 'finding')} on {plural(workloads, 'workload')}"
+        said = f"{plural(count.findings, 'finding')} on {plural(count.workloads, 'workload')}"
         head = f"{paint(word, styles[word])}  {paint(slug, 'bold')} {first.outcome.check.id}"
-        yield f"{head}  {count}"
+        yield f"{head}  {said}"
         yield from wrapped(printable(first.finding.message))
         if first.fix and first.outcome.waiver is None:
             yield from wrapped(printable(f"fix: {first.fix}"))
-        for row in listed[:EXAMPLES]:
+        for row in listed:
             place = f"{row.place}  {row.outcome.subject.ref}  {row.finding.path}"
             yield f"      {paint(printable(place.rstrip()), 'dim')}"
-        if len(listed) > EXAMPLES:
-            yield f"      {paint(f'… and {len(listed) - EXAMPLES} more', 'dim')}"
+        if count.findings > len(listed):
+            yield f"      {paint(f'… and {count.findings - len(listed)} more', 'dim')}"
         yield ""
     yield "Listed by check, since so many workloads have findings; --format json lists every one."
     yield ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
@@ -11,7 +10,7 @@ from drainproof.collect.lines import Lines
 from drainproof.judge.verdict import Severity, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Mapping
 
     from drainproof.judge.audit import AuditResult, Outcome
     from drainproof.model.finding import Finding, Located
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """One finding with its outcome and its place."""
 
     outcome: Outcome
@@ -73,12 +72,21 @@ class Unread(Struct, frozen=True):
     line: int | None
 
 
+class Count(Struct):
+    """How often a check has findings of a kind."""
+
+    findings: int = 0
+    workloads: int = 0
+
+
 class Rows(Struct, frozen=True):
     """Everything that a report lists."""
 
     findings: tuple[Row, ...]
     assumptions: tuple[Row, ...]
     problems: tuple[Unread, ...]
+    counts: Mapping[tuple[str, str], Count]
+    """How often each check has findings, also those that are not listed, by word and slug."""
 
 
 def lines_of(places: Iterable[Finding | Problem], snapshot: Snapshot) -> list[int | None]:
@@ -94,18 +102,27 @@ def rows(result: AuditResult, *, examples: int = 0) -> Rows:
 
     Args:
         result: The audit.
-        examples: Find no more lines than these of each check and word, where the report shows no
-            more; 0 finds all.
+        examples: List only the first so many of each check and word, and no assumptions; 0 lists
+            all.
     """
-    found = [(outcome, item) for outcome in result.notable for item in outcome.findings]
-    assumed = [(outcome, item) for outcome in result.notable for item in outcome.assumptions]
+    counts: dict[tuple[str, str], Count] = {}
+    found: list[tuple[Outcome, Finding]] = []
+    for outcome in result.notable:
+        for item in outcome.findings:
+            count = counts.setdefault((_word(outcome, item), outcome.check.slug), Count())
+            count.findings += 1
+            if not examples or count.findings <= examples:
+                found.append((outcome, item))
+        for word in {_word(outcome, item) for item in outcome.findings}:
+            counts[word, outcome.check.slug].workloads += 1
+    assumed = [
+        (outcome, item)
+        for outcome in (() if examples else result.notable)
+        for item in outcome.assumptions
+    ]
     places: list[Finding | Problem] = [item for _, item in (*found, *assumed)]
     places += result.problems
-    wanted = [*_first(found, examples), *[not examples] * len(assumed)]
-    wanted += [True] * len(result.problems)
-    looked = [item for item, is_wanted in zip(places, wanted, strict=True) if is_wanted]
-    known = iter(lines_of(looked, result.snapshot))
-    lines = [next(known) if is_wanted else None for is_wanted in wanted]
+    lines = lines_of(places, result.snapshot)
     checks = {outcome.check.slug: outcome.check for outcome, _ in (*found, *assumed)}
     fixes = {slug: check.fix for slug, check in checks.items()}
     listed = [
@@ -117,16 +134,8 @@ def rows(result: AuditResult, *, examples: int = 0) -> Rows:
         tuple(listed[: len(found)]),
         tuple(listed[len(found) :]),
         tuple(_unread(problem, line or problem.line) for problem, line in problems),
+        counts,
     )
-
-
-def _first(found: Iterable[tuple[Outcome, Finding]], examples: int) -> Iterator[bool]:
-    """Tell of each finding whether it is one of the first of its check and word; 0 is all."""
-    counts: Counter[tuple[str, str]] = Counter()
-    for outcome, item in found:
-        key = (outcome.check.slug, _word(outcome, item))
-        counts[key] += 1
-        yield not examples or counts[key] <= examples
 
 
 def _word(outcome: Outcome, finding: Finding) -> str:

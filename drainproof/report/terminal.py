@@ -45,7 +45,9 @@ def lines(result: AuditResult, rows: Rows, *, colour: bool = False) -> Iterator[
 
 def tally(result: AuditResult, rows: Rows) -> list[tuple[str, str]]:
     """Return how many findings there are of each kind, in words, each with its kind's word."""
-    counts = Counter(row.word for row in rows.findings)
+    counts: Counter[str] = Counter()
+    for (word, _), count in rows.counts.items():
+        counts[word] += count.findings
     said = [(counted(counts[word], word), word) for word in WORDS if counts[word]]
     if result.known:
         said.append((f"{result.known} in the baseline", "waived"))
