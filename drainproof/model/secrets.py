@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -166,6 +166,7 @@ def hidden(text: str) -> str:
     return _MARK_OF.get(form_of(text), HIDDEN)
 
 
+@lru_cache(maxsize=2048)  # thousands of workloads have the same messages
 def without_forms(text: str) -> str:
     """Return a text, such as a finding's message, with what has the form of a secret hidden."""
     for mark in _TEXT_MARKS:
