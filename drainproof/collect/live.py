@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import orjson
 
 from drainproof.collect.api import FORBIDDEN, GONE, NOT_FOUND, OK, Api, refused
 from drainproof.collect.kept import kept
 from drainproof.collect.resources import CONFIG_MAP, RESOURCES, Resource
+from drainproof.collect.sharing import Sharing
 from drainproof.errors import UserError
 from drainproof.model.snapshot import Item, Problem, Snapshot
 
@@ -104,6 +105,7 @@ class _Reading:
         self.items: list[Item] = []
         self.problems: list[Problem] = []
         self.unseen: dict[str, str] = {}
+        self.sharing = Sharing()
         self.listed: set[str] = set()
         """Kinds of which everything in the namespaces is read."""
 
@@ -201,7 +203,7 @@ class _Reading:
                 typed = {"apiVersion": served.api_version, "kind": served.resource.kind, **obj}
                 short = kept(typed, self.listed)
                 if short is not None:
-                    yield short
+                    yield cast("Raw", self.sharing.share(short))
             token = answer.get("metadata", {}).get("continue") or ""
             if not token:
                 return
