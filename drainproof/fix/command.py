@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,13 +14,14 @@ from drainproof.fix import patch
 from drainproof.fix.apply import Mended, mend
 from drainproof.judge import audit
 from drainproof.judge import config as settings
+from drainproof.judge.options import FILE, config_of, settled
 from drainproof.judge.verdict import Verdict
 from drainproof.report.text import printable
 
 if TYPE_CHECKING:
-    from drainproof.model.finding import Finding
+    from pathlib import Path
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+    from drainproof.model.finding import Finding
 
 
 @click.command()
@@ -31,40 +31,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Write the patch to a file instead of standard output.",
 )
-@click.option(
-    "--profile",
-    "profile_name",
-    help="The numbers that checks use, as for audit.",
-)
-@click.option(
-    "-f",
-    "--values",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Values file for the Helm charts among PATHs, as for helm.",
-)
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Value for the Helm charts among PATHs, as for helm.",
-)
-@click.option("--select", multiple=True, metavar="SLUG", help="Fix these only; * is allowed.")
-@click.option("--ignore", multiple=True, metavar="SLUG", help="Leave these; * is allowed.")
-@click.option("--waivers", type=_FILE, help="A file of waivers, as for audit.")
-@click.option("--baseline", type=_FILE, help="Leave findings that are in this file, as for audit.")
-@click.option("--config", "config_file", type=_FILE, help="A config file, as for audit.")
-@click.option(
-    "--checks",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A folder of checks of your own, beside drainproof's.",
-)
+@settled
 def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     """Fix what can be fixed without guessing.
 
@@ -77,16 +47,7 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     in_place, output = given["in_place"], given["output"]
     if in_place and output is not None:
         raise UserError("expected either --in-place or --output, found both")
-    config = settings.load(
-        Path(),
-        file=given["config_file"],
-        profile_name=given["profile_name"],
-        select=given["select"],
-        ignore=given["ignore"],
-        folders=given["folders"],
-        waivers=given["waivers"],
-        baseline=given["baseline"],
-    )
+    config = config_of(given)
     snapshot = files.read(given["paths"], values=given["values"], sets=given["sets"])
     checks = config.checks_for(snapshot)
     if not snapshot.workloads and not snapshot.problems:

@@ -14,7 +14,7 @@ from drainproof.errors import UserError
 from drainproof.judge import audit as auditing
 from drainproof.judge import config as settings
 from drainproof.judge import registry
-from drainproof.judge.profiles import PROFILES
+from drainproof.judge.options import FILE, config_of, settled
 from drainproof.report import FORMATS
 from drainproof.report.text import plural
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Snapshot
 
 STDOUT = "-"
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class _InOrder(click.Command):
@@ -52,33 +51,6 @@ class _InOrder(click.Command):
     ", or auto.",
 )
 @click.option(
-    "-f",
-    "--values",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Values file for the Helm charts among PATHs, as for helm; may be repeated.",
-)
-@click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Value for the Helm charts among PATHs, as for helm; may be repeated.",
-)
-@click.option(
-    "--profile",
-    "profile_name",
-    type=click.Choice(list(PROFILES)),
-    help="The numbers that checks use.  [default: production]",
-)
-@click.option(
-    "--select",
-    multiple=True,
-    metavar="CHECK",
-    help="Run only this check: a slug or an id, with * for anything; may be repeated.",
-)
-@click.option("--ignore", multiple=True, metavar="CHECK", help="Don't run this check; same form.")
-@click.option(
     "--fail-on",
     type=click.Choice(["error", "warning"]),
     help="The least severity for which the exit code is 1.  [default: error]",
@@ -97,28 +69,9 @@ class _InOrder(click.Command):
     metavar="FILE",
     help="Where the --format before it is written; one without goes to standard output.",
 )
-@click.option(
-    "--waivers",
-    type=_FILE,
-    help=f"A file of waivers.  [default: {settings.WAIVERS}, here or in a folder above]",
-)
-@click.option("--baseline", type=_FILE, help="Report only findings that are not in this file.")
-@click.option("--write-baseline", type=_FILE, help="Write today's findings as a baseline.")
-@click.option(
-    "--config",
-    "config_file",
-    type=_FILE,
-    help="A config file.  [default: drainproof.toml, or pyproject.toml with [tool.drainproof], "
-    "here or in a folder above]",
-)
-@click.option(
-    "--checks",
-    "folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="A folder of checks of your own, beside drainproof's.",
-)
-@click.option("--save", type=_FILE, help="Save what was read as a Snapshot, to audit it elsewhere.")
+@click.option("--write-baseline", type=FILE, help="Write today's findings as a baseline.")
+@settled
+@click.option("--save", type=FILE, help="Save what was read as a Snapshot, to audit it elsewhere.")
 @click.pass_context
 def audit(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - options, by their names
     """Audit the LLM workloads in manifests, or in a live cluster, without changing anything.
@@ -132,17 +85,7 @@ def audit(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - option
     """  # noqa: D301 - \b is click's own mark
     gc.disable()  # one short run over values that are kept to its end: collecting finds nothing
     places = destinations(given["formats"], given["outputs"], ctx.meta[__name__])
-    config = settings.load(
-        Path(),
-        file=given["config_file"],
-        profile_name=given["profile_name"],
-        fail_on=given["fail_on"],
-        select=given["select"],
-        ignore=given["ignore"],
-        folders=given["folders"],
-        waivers=given["waivers"],
-        baseline=given["baseline"],
-    )
+    config = config_of(given)
     snapshot = _collect(given)
     if given["save"] is not None:
         _write(given["save"], [snapshot.to_json().decode()])

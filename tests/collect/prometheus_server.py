@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
+
+from tests.collect import loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +73,5 @@ def asked(prometheus: FakePrometheus) -> Iterator[FakePrometheus]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    prometheus.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with loopback.serving(Handler) as prometheus.url:
         yield prometheus
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
