@@ -11,21 +11,21 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
+from bench import usage
 from bench.audit import peers
 from drainproof.errors import UserError
 from drainproof.progress import PlainProgress
 
-LIMIT_S = 900.0
+if TYPE_CHECKING:
+    from bench.usage import Usage
+
 """No run may take longer than this."""
 SLOW = frozenset({"kyverno", "checkov"})
 """These take minutes on the large file: they are run on the small one only, and fewer times."""
@@ -110,15 +110,6 @@ spec:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of one tool."""
-
-    seconds: float
-    peak_bytes: int
-    printed: bytes
-
-
 def main() -> None:
     """Measure all on the small file and the fast ones on the large one; print tables and JSON."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.audit.run")
@@ -155,9 +146,9 @@ def main() -> None:
 
 def measure(
     workloads: int, tools: dict[str, list[str]], rounds: dict[str, int]
-) -> dict[str, list[Run]]:
+) -> dict[str, list[Usage]]:
     """Run every tool on one file, in turns, and print what that took."""
-    runs: dict[str, list[Run]] = {name: [] for name in tools}
+    runs: dict[str, list[Usage]] = {name: [] for name in tools}
     with tempfile.TemporaryDirectory(prefix="drainproof-bench-") as folder:
         file = Path(folder) / "manifests.yaml"
         with file.open("w", encoding="utf-8") as stream:
@@ -189,44 +180,34 @@ def measure(
     return runs
 
 
-def best(runs: list[Run]) -> float:
+def best(runs: list[Usage]) -> float:
     """Return the shortest time, in seconds."""
     return min(one.seconds for one in runs)
 
 
-def peak(runs: list[Run]) -> float:
+def peak(runs: list[Usage]) -> float:
     """Return the largest peak memory, in megabytes."""
     return max(one.peak_bytes for one in runs) / MEGABYTE
 
 
 def summary(command: list[str]) -> int:
     """Return how many workloads drainproof judged, by its own report."""
-    said = orjson.loads(run(command).printed)
+    said = orjson.loads(run(command).out)
     return int(said["summary"]["workloads"])
 
 
-def run(command: list[str]) -> Run:
+def run(command: list[str]) -> Usage:
     """Run a tool to its end.
 
     All exit with 1 for findings; anything else is an error. Python may keep its compiled modules,
     as it does for users; the first run writes them.
     """
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=env)
-        watch = threading.Timer(LIMIT_S, process.kill)
-        watch.start()
-        _, status, used = os.wait4(process.pid, 0)
-        taken = time.perf_counter() - start
-        watch.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if process.returncode not in {0, 1}:
-            said = err.read().decode(errors="replace")[-500:]
-            raise SystemExit(f"{command[0]}: exit code {process.returncode}: {said}")
-        return Run(taken, used.ru_maxrss * 1024, out.read())
+    used = usage.run(command, env=env)
+    if used.code not in {0, 1}:
+        said = used.errors.decode(errors="replace")[-500:]
+        raise SystemExit(f"{command[0]}: exit code {used.code}: {said}")
+    return used
 
 
 if __name__ == "__main__":

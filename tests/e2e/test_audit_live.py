@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from bench import usage
 from drainproof.collect.connect import connect
 from drainproof.collect.live import RBAC
 from drainproof.model.running import pods_of
@@ -62,18 +63,9 @@ class Audit:
 
 def audit(kubeconfig: Path, folder: Path, *options: str) -> Audit:
     """Run an audit as the account, in a process of its own."""
-    out, errors = folder / "out", folder / "errors"
-    with out.open("wb") as one, errors.open("wb") as other:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "drainproof", "audit", "--context", "reader", *options],
-            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
-            cwd=folder,
-            stdout=one,
-            stderr=other,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return Audit(process.returncode, out.read_text(), errors.read_text(), usage.ru_maxrss / 1024)
+    words = [sys.executable, "-m", "drainproof", "audit", "--context", "reader", *options]
+    done = usage.run(words, str(folder), {**os.environ, "KUBECONFIG": str(kubeconfig)})
+    return Audit(done.code, done.out.decode(), done.errors.decode(), done.peak_bytes / 1e6)
 
 
 @pytest.fixture(scope="module")
