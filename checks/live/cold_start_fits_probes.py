@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drainproof.judge.profiles import Profile
-    from drainproof.model.container import Container, Probe
+    from drainproof.model.container import Container
     from drainproof.model.finding import Finding
     from drainproof.model.running import Pod
     from drainproof.model.workload import Workload
@@ -44,7 +44,7 @@ def cold_start_fits(
     workload: Workload, container: Container, pods: Sequence[Pod], profile: Profile
 ) -> Iterator[Finding]:
     """Yield the probe that a measured load almost, or more than, used up."""
-    probe, field = _bound(container)
+    probe = container.load_probe
     measured = sorted(_loads(container, pods))
     if probe is None:
         if not measured:
@@ -63,7 +63,7 @@ def cold_start_fits(
             "be measured",
         )
         return
-    took = plausible[-1] if field == "failureThreshold" else plausible[0]
+    took = plausible[-1] if probe is container.startup else plausible[0]
     said = f"a replica took {took:.0f} s from its start until it was ready, of {budget} s that "
     if took > budget:
         yield workload.finding(
@@ -76,22 +76,6 @@ def cold_start_fits(
             f"{said}this probe allows: a slower load is killed before it is done",
             Severity.WARNING,
         )
-
-
-def _bound(container: Container) -> tuple[Probe | None, str]:
-    """Return the probe that kills an engine which loads too long, if there is one."""
-    if container.startup is not None:
-        return container.startup, "failureThreshold"
-    liveness, readiness = container.liveness, container.readiness
-    if liveness is None or readiness is None:
-        return None, ""
-    same = (liveness.form, liveness.url_path, liveness.port, liveness.command) == (
-        readiness.form,
-        readiness.url_path,
-        readiness.port,
-        readiness.command,
-    )
-    return (liveness, "initialDelaySeconds") if same else (None, "")
 
 
 def _loads(container: Container, pods: Sequence[Pod]) -> Iterator[float]:

@@ -92,11 +92,7 @@ def _reached(service: RoutedService, ready: list[Pod], snapshot: Snapshot) -> It
     if not meant:
         return  # it selects others of the group, such as the leader
     endpoints = endpoints_of(snapshot, service)
-    settled = [
-        pod
-        for pod in meant
-        if pod.ready_since is not None and pod.ready_since <= snapshot.taken_at - SETTLED_S
-    ]
+    settled = running.settled(meant, snapshot.taken_at - SETTLED_S)
     missing = [pod for pod in settled if endpoints is None or pod.name not in endpoints.ready]
     if endpoints is None or not endpoints.ready:
         if settled:

@@ -53,14 +53,10 @@ def grace_outlasts_requests(
     path = workload.grace_path
     names = engine.metric_names("e2e")
     observed = metrics.histogram(names, pods)
-    if observed.count < profile.latency_requests_min:
-        yield workload.inconclusive(
-            path,
-            (metrics.failure(names) if names else f"{engine.label} exports no request times")
-            or f"Prometheus has {observed.count:.0f} requests of the last "
-            f"{metrics.window_s // 60} min; expected at least {profile.latency_requests_min} "
-            "to tell what the slowest take",
-        )
+    least = profile.latency_requests_min
+    unknown = metrics.too_few(names, observed, least, "request times", engine.label)
+    if unknown:
+        yield workload.inconclusive(path, unknown)
         return
     if engine.prestop_s is None:
         yield workload.inconclusive(

@@ -54,13 +54,10 @@ def tokens_come_in_time(
     ):
         names = engine.metric_names(meaning)
         observed = metrics.histogram(names, pods)
-        if observed.count < profile.latency_requests_min:
-            yield workload.inconclusive(
-                "",
-                (metrics.failure(names) if names else f"{engine.label} exports no {title}")
-                or f"Prometheus has {observed.count:.0f} observations of {title} of the last "
-                f"{metrics.window_s // 60} min; expected at least {profile.latency_requests_min}",
-            )
+        least = profile.latency_requests_min
+        unknown = metrics.too_few(names, observed, least, title, engine.label)
+        if unknown:
+            yield workload.inconclusive("", unknown)
             continue
         took, at_least = observed.quantile(SHARE)
         if took > objective:

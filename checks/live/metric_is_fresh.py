@@ -2,7 +2,8 @@
 
 What it checks
     For each pod that is ready, Prometheus has a sample of the engine's metric of waiting
-    requests that is at most 120 s old. Needs ``--prometheus``.
+    requests that is at most 120 s old. Needs ``--prometheus``. Where its target is up and has no
+    sample, it is the engine that does not export the metric.
 
 Why
     A replica that is not scraped does not count in the autoscaler's query. The sum over the
@@ -10,9 +11,8 @@ Why
     KEDA and the HorizontalPodAutoscaler keep the number of replicas that they have.
 
 Fix
-    Look at the target in Prometheus (Status, Targets), and mend what its error says. The check
-    ``monitor-selects-service`` finds the usual causes: labels, the port's name, the metrics
-    path.
+    Mend what ``target-is-up`` says. The check ``monitor-selects-service`` finds the usual causes:
+    labels, the port's name, the metrics path.
 
 Source
     Module 1.5, "Scaling vLLM on Queue Depth": the query reads ``vllm:num_requests_waiting``.
@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model import chain, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,8 +54,7 @@ def queue_metric_is_fresh(
         said = failure or f"{engine.label} exports no metric of waiting requests"
         yield workload.inconclusive("", said)
         return
-    seen_by = metrics.at - profile.metric_age_max_s
-    settled = [pod for pod in pods if pod.ready_since is not None and pod.ready_since <= seen_by]
+    settled = running.settled(pods, metrics.at - profile.metric_age_max_s)
     if not settled:
         yield workload.inconclusive(
             "",
@@ -70,15 +70,31 @@ def queue_metric_is_fresh(
         if age is not None and age > profile.metric_age_max_s
     }
     if missing:
+        link, so = _where(metrics, [pod for pod in settled if pod.name in missing])
         yield workload.finding(
             "",
-            f"Prometheus has no sample of {names[0]} of {len(missing)} of {len(ages)} ready pods "
-            f"({missing[0]}): the autoscaler does not see the requests that wait there",
+            chain.broken(
+                link,
+                f"Prometheus has no sample of {names[0]} of {len(missing)} of {len(ages)} ready "
+                f"pods ({missing[0]}){so}: the autoscaler does not see the requests that wait "
+                "there",
+            ),
         )
     if stale:
         oldest = max(stale, key=lambda name: stale[name])
         yield workload.finding(
             "",
-            f"the last sample of {names[0]} of {len(stale)} of {len(ages)} ready pods is old "
-            f"({oldest}: {stale[oldest]:.0f} s): the autoscaler acts on a queue of the past",
+            chain.broken(
+                chain.TO_PROMETHEUS,
+                f"the last sample of {names[0]} of {len(stale)} of {len(ages)} ready pods is old "
+                f"({oldest}: {stale[oldest]:.0f} s): the autoscaler acts on a queue of the past",
+            ),
         )
+
+
+def _where(metrics: Metrics, missing: Sequence[Pod]) -> tuple[str, str]:
+    """Return the link that breaks where there is no sample, and what shows it, in words."""
+    links = metrics.chain
+    if links and all(any(one.health == "up" for one in links.targets_of(pod)) for pod in missing):
+        return chain.TO_SERVICE, ", although they are scraped and up"
+    return chain.TO_PROMETHEUS, ""

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model import scaler_status
+from drainproof.model import chain, scaler_status
 from drainproof.model.conditions import conditions_of
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def scaler_works(
             yield from _keda(scaler)
             own = scaler_status.hpa_of(snapshot, scaler)
             if own is not None:
-                yield from _horizontal(own, conditions_of(own.object))
+                yield from _horizontal(own, conditions_of(own.object), chain.TO_HPA)
         elif scaler.kind == "HorizontalPodAutoscaler":
             conditions = conditions_of(scaler.object)
             if not conditions:
                 yield scaler.inconclusive(
                     "status.conditions", "no controller has looked at this autoscaler yet"
                 )
-            yield from _horizontal(scaler, conditions)
+            yield from _horizontal(scaler, conditions, chain.METRICS_TO_HPA)
 
 
 def _keda(scaler: Scaler) -> Iterator[Finding]:
@@ -70,23 +70,32 @@ def _keda(scaler: Scaler) -> Iterator[Finding]:
     if ready.status == "False":
         yield scaler.finding(
             ready.path,
-            f"KEDA is not ready to scale ({ready.said}): the number of replicas stays as it is, "
-            "whatever queues",
+            chain.broken(
+                chain.TO_KEDA,
+                f"KEDA is not ready to scale ({ready.said}): the number of replicas stays as it "
+                "is, whatever queues",
+            ),
         )
         return
     fallback = conditions.get("Fallback")
     if fallback is not None and fallback.status == "True":
         yield scaler.finding(
             fallback.path,
-            f"KEDA can't read its metrics and runs on its fallback ({fallback.said}): replicas "
-            "don't follow the load",
+            chain.broken(
+                chain.TO_KEDA,
+                f"KEDA can't read its metrics and runs on its fallback ({fallback.said}): "
+                "replicas don't follow the load",
+            ),
         )
         return
     for trigger, failures in scaler_status.failing(scaler):
         yield scaler.finding(
             "status.health",
-            f"the trigger {trigger} has failed {failures} times in a row: replicas don't follow "
-            "the load",
+            chain.broken(
+                chain.TO_KEDA,
+                f"the trigger {trigger} has failed {failures} times in a row: replicas don't "
+                "follow the load",
+            ),
         )
     active = conditions.get("Active")
     if active is not None and active.status == "Unknown":
@@ -95,23 +104,33 @@ def _keda(scaler: Scaler) -> Iterator[Finding]:
         )
 
 
-def _horizontal(where: Located, conditions: dict[str, Condition]) -> Iterator[Finding]:
+def _horizontal(where: Located, conditions: dict[str, Condition], link: str) -> Iterator[Finding]:
     able = conditions.get("AbleToScale")
     if able is not None and able.status == "False":
         yield where.finding(
-            able.path, f"it can't change the number of replicas ({able.said}), whatever queues"
+            able.path,
+            chain.broken(
+                chain.TO_DEPLOYMENT,
+                f"it can't change the number of replicas ({able.said}), whatever queues",
+            ),
         )
     active = conditions.get("ScalingActive")
     if active is not None and active.status == "False" and active.reason != "ScalingDisabled":
         yield where.finding(
             active.path,
-            f"it can't read its metric ({active.said}): the number of replicas stays as it is, "
-            "whatever queues",
+            chain.broken(
+                link,
+                f"it can't read its metric ({active.said}): the number of replicas stays as it "
+                "is, whatever queues",
+            ),
         )
     limited = conditions.get("ScalingLimited")
     if limited is not None and limited.status == "True" and limited.reason == "TooManyReplicas":
         yield where.finding(
             limited.path,
-            "it wants more replicas than its maximum: requests queue at full size",
+            chain.broken(
+                chain.TO_DEPLOYMENT,
+                "it wants more replicas than its maximum: requests queue at full size",
+            ),
             Severity.WARNING,
         )

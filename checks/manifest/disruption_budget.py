@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model.disruption import replica_counts, selectless_budgets
+from drainproof.model.disruption import GUARDED, replica_counts, selectless_budgets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 
 @check(
-    "DP106", severity=Severity.ERROR, kinds=("Deployment", "StatefulSet", "ReplicaSet", "Rollout")
+    "DP106",
+    severity=Severity.ERROR,
+    kinds=GUARDED,
+    admission="it joins PodDisruptionBudgets, which come and go by themselves",
 )
 def drains_take_one_replica_at_a_time(
     workload: Workload,

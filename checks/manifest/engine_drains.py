@@ -2,9 +2,11 @@
 
 What it checks
     By engine and version, that SIGTERM makes the engine finish the streams in flight, for at least
-    30 s, or that a preStop hook waits until none is running. vLLM from 0.18 on drains only with
-    ``--shutdown-timeout``; older vLLM can't drain at all; TGI, SGLang, Triton and trtllm-serve
-    drain unless they are told not to.
+    30 s, or that a preStop hook waits until none is running, for at least 30 s: its condition is
+    tried on metrics with and without running requests, and one that can't be read is inconclusive.
+    vLLM from 0.18 on drains only with ``--shutdown-timeout``; older vLLM can't drain at all; TGI,
+    SGLang, Triton and trtllm-serve drain unless they are told not to. Of several engines in a pod
+    one is judged, and each other one is inconclusive.
 
 Why
     An engine that stops at once cuts off every answer in flight, however long the grace period is.
@@ -14,7 +16,9 @@ Why
 
 Fix
     vLLM 0.18 and later: add ``--shutdown-timeout=120``; older vLLM: a preStop hook that polls
-    ``/metrics`` until ``vllm:num_requests_running`` is 0, or a newer version.
+    ``/metrics`` until ``vllm:num_requests_running`` is 0, or a newer version. A hook that reads 1.0
+    and no comment is ``sleep 15; while curl -s localhost:8000/metrics | grep -q
+    '^vllm:num_requests_running.* [1-9]'; do sleep 1; done``.
     TGI: leave ``--graceful-termination-timeout`` at 90 s or raise it. SGLang: don't set
     ``SGL_FORCE_SHUTDOWN``. Triton: raise ``--exit-timeout-secs``.
 
@@ -30,6 +34,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import shell
+from drainproof.model.engine import others_beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +53,15 @@ def engine_drains_on_sigterm(
     """Yield what makes the engine drop its streams."""
     path = f"{engine.path}.args"
     flag = engine.drain_flag
-    if engine.prestop_drains or not workload.serves:
+    if workload.serves:
+        for beside, facts in others_beside(workload.containers, container):
+            yield workload.inconclusive(
+                beside.path,
+                f"container {beside.name} runs an engine, too ({facts.title}): only the one in "
+                f"container {container.name} is judged, so whether this one drains can't be told",
+            )
+    waits = engine.prestop_drains and engine.polling.most_s >= profile.drain_min_s
+    if waits or not workload.serves:
         return
     unsupported = engine.unsupported_drain_flag
     if unsupported:
@@ -98,19 +111,36 @@ def _aborts(workload: Workload, engine: Engine, container: Container, profile: P
                 f"{engine.label} cuts off every stream at SIGTERM unless {flag} is set, and the "
                 "script sets it only under a condition",
             )
-    if engine.prestop_s is None:
+    hook = engine.polling
+    if engine.prestop_s is None and not hook.why:
         return workload.inconclusive(
             f"{engine.path}.lifecycle.preStop",
             f"{_why_not(engine)}; whether the preStop hook waits for them can't be told",
         )
-    waits = engine.prestop_s
+    if hook.why and not hook.ends and hook.most_s >= profile.drain_min_s:
+        return workload.inconclusive(
+            f"{engine.path}.lifecycle.preStop",
+            f"{_why_not(engine)}; as to the preStop hook, {hook.why}",
+        )
+    waits = engine.prestop_s or 0.0
     outlasts = waits >= profile.drain_min_s + profile.prestop_good_s
     return workload.finding(
         f"{engine.path}.args",
-        _why_not(engine) + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else ""),
+        _why_not(engine)
+        + (f" that outlasts the preStop delay of {waits:g} s" if outlasts else _hook_fails(engine)),
         Severity.WARNING if outlasts else None,
         repair=_repair(workload, engine, container, profile),
     )
+
+
+def _hook_fails(engine: Engine) -> str:
+    """Say why the preStop hook's loop is no help; nothing if there is none."""
+    hook = engine.polling
+    if hook.ends:
+        return f"; the preStop hook is no help: {hook.why}"
+    if hook.most_s:
+        return f"; the preStop hook waits for them for {hook.most_s:g} s at most"
+    return ""
 
 
 def _why_not(engine: Engine) -> str:

@@ -10,7 +10,8 @@ Why
 
 Fix
     Set the autoscaler's ``minReplicaCount`` (``minReplicas`` of a HorizontalPodAutoscaler) to 2, or
-    ``replicas: 2`` where there is none. In staging, use the dev profile.
+    ``replicas: 2`` where there is none. Where only one node can mount a volume of the pods, share
+    or replace that first. In staging, use the dev profile.
 
 Source
     Kubernetes' documentation, "Disruptions" ("Replicate your application"); module 1.5 (a replica
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model.disruption import replica_counts
+from drainproof.model.volumes import claim_of_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,12 +32,17 @@ if TYPE_CHECKING:
     from drainproof.judge.profiles import Profile
     from drainproof.model.finding import Finding
     from drainproof.model.scaler import Scaler
+    from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
 
-@check("DP107", severity=Severity.WARNING)
+@check(
+    "DP107",
+    severity=Severity.WARNING,
+    admission="it joins autoscalers, which set the number of replicas",
+)
 def another_replica_answers(
-    workload: Workload, scalers: Sequence[Scaler], profile: Profile
+    workload: Workload, scalers: Sequence[Scaler], profile: Profile, snapshot: Snapshot
 ) -> Iterator[Finding]:
     """Yield what leaves one replica alone."""
     if not (workload.serves and workload.replicas_path) or workload.kind in {"Job", "CronJob"}:
@@ -47,11 +54,21 @@ def another_replica_answers(
         "when its node fails or is drained, every stream is lost or moved, and nothing answers "
         "until another has loaded the model"
     )
+    claim = claim_of_one(snapshot, workload)
+    if claim is not None:
+        happens += (
+            f". More need another volume first: {claim.ref} is {', '.join(claim.access_modes)}, "
+            "and a replica that can't mount it waits for ever"
+        )
+    fix = "Give the replicas a volume that all can mount, then keep 2 of them." if claim else ""
     if not scalers:
         yield workload.finding(
             workload.replicas_path,
             f"{_count(workload.replicas)}, and no autoscaler that keeps more: {happens}",
-            repair={workload.replicas_path: profile.replicas_min} if lowest == 1 else None,
+            repair={workload.replicas_path: profile.replicas_min}
+            if lowest == 1 and claim is None
+            else None,
+            fix=fix,
         )
         return
     scaler = min(scalers, key=lambda found: found.min_replicas)
@@ -59,7 +76,8 @@ def another_replica_answers(
         yield scaler.finding(
             scaler.min_path,
             f"{scaler.kind} {scaler.name} may go down to {_count(lowest)}: {happens}",
-            repair={scaler.min_path: profile.replicas_min},
+            repair={scaler.min_path: profile.replicas_min} if claim is None else None,
+            fix=fix,
         )
 
 

@@ -70,12 +70,12 @@ def gpu_memory_is_used(
     path = f"{engine.path}.args"
     flag = next((name for name in names if name in engine.flags), names[0])
     value = _fraction(written)
-    if value is None:
+    if value is None and _is_filled_in_later(written):
         yield workload.inconclusive(path, f"{flag} is {written!r}, which can't be told from here")
         return
     lowest = profile.gpu_memory_min_sglang if engine.name == "sglang" else profile.gpu_memory_min
     highest = 1.0 if engine.name == "tgi" else profile.gpu_memory_max
-    if not 0 < value <= 1:
+    if value is None or not 0 < value <= 1:
         yield workload.finding(
             path,
             f"{flag} is {written}, which is no fraction: {engine.title} exits at start, so no "
@@ -122,6 +122,11 @@ def _together(workload: Workload, engine: Engine, accelerators: Accelerators) ->
             "in all: the last to start runs out of it, and the pod never serves",
             Severity.ERROR,
         )
+
+
+def _is_filled_in_later(written: str) -> bool:
+    """Tell whether a value is a variable or a template, not the text that the engine gets."""
+    return any(mark in written for mark in "${}<>`")
 
 
 def _fraction(written: str) -> float | None:

@@ -4,8 +4,8 @@ What it checks
     What selects nodes (nodeSelector, required node affinity) doesn't contradict the GPUs that the
     container asks for: the vendor, their number on a node, MIG. Where the cluster's nodes are
     known, at least one with enough GPUs is selected and its taints are tolerated. Two replicas or
-    more ask for different nodes (podAntiAffinity or topologySpreadConstraints), unless each takes
-    all eight GPUs of a node.
+    more ask for different nodes (podAntiAffinity or topologySpreadConstraints whose selector
+    counts them), unless each takes all eight GPUs of a node.
 
 Why
     A pod that no node fits stays Pending: a rollout stops half way, and a scale-up adds nothing
@@ -59,7 +59,7 @@ _WHOLE_NODE = 8  # the most GPUs that usual nodes have
 _ALIKE = frozenset({"Deployment", "StatefulSet", "Rollout", "ReplicaSet"})
 
 
-@check("DP304", severity=Severity.ERROR)
+@check("DP304", severity=Severity.ERROR, admission="it joins nodes and autoscalers")
 def pods_reach_gpu_nodes(  # noqa: PLR0913, PLR0917 - a check asks for what it needs by name
     workload: Workload,
     accelerators: Accelerators,

@@ -33,8 +33,16 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
+_SCALERS = frozenset(
+    {"ScaledObject", "HTTPScaledObject", "HorizontalPodAutoscaler", "PodAutoscaler"}
+)
 
-@check("DP401", severity=Severity.ERROR)
+
+@check(
+    "DP401",
+    severity=Severity.ERROR,
+    admission="it joins autoscalers, which may be written after the workload",
+)
 def has_scaler(
     workload: Workload, scalers: Sequence[Scaler], snapshot: Snapshot, profile: Profile
 ) -> Iterator[Finding]:
@@ -51,6 +59,14 @@ def has_scaler(
             )
     if scalers:
         return
+    unread = _unread(workload, snapshot)
+    if unread:
+        yield workload.inconclusive(
+            workload.replicas_path or "spec",
+            f"whether {unread} scales {workload.kind}/{workload.name} can't be told: a field of it "
+            "holds a wrong type",
+        )
+        return
     replicas = f"{workload.replicas} replica{'s' if workload.replicas != 1 else ''}"
     yield snapshot.absence(
         workload,
@@ -58,3 +74,45 @@ def has_scaler(
         f"no autoscaler targets {workload.kind}/{workload.name}, so under load requests wait in "
         f"the queue of {replicas}",
     )
+
+
+def _unread(workload: Workload, snapshot: Snapshot) -> str:
+    """Return an autoscaler that could not be read and may target a workload; empty if none."""
+    for namespace, kind, target, ref in snapshot.join(_written):
+        if namespace and workload.namespace and namespace != workload.namespace:
+            continue
+        if target in {"", workload.name} and kind in {"", workload.kind}:
+            return ref
+    return ""
+
+
+def _written(snapshot: Snapshot) -> list[tuple[str, str, str, str]]:
+    """Return every autoscaler with a wrong type: namespace, its target's kind and name, its own.
+
+    What has a wrong type itself is empty.
+    """
+    found = []
+    refused = {problem.origin for problem in snapshot.problems if problem.origin is not None}
+    for item in snapshot.items:
+        kind = _text(item.object.get("kind"))
+        if kind not in _SCALERS or item.origin not in refused:
+            continue
+        metadata, spec = (_mapping(item.object.get(key)) for key in ("metadata", "spec"))
+        target = _mapping(spec.get("scaleTargetRef"))
+        found.append(
+            (
+                _text(metadata.get("namespace")),
+                _text(target.get("kind", "Deployment")),
+                _text(target.get("name")),
+                f"{kind}/{_text(metadata.get('name'))}",
+            )
+        )
+    return found
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -5,12 +5,14 @@ What it checks
     GiB for each GPU by default), weights and cache that are offloaded to the CPU
     (``--cpu-offload-gb``, ``--kv-offloading-size``, LMCache, SGLang's ``--hicache-size``), and, for
     engines on a CPU, the KV cache and the weights, are together below the container's memory limit,
-    and leave 3 Gi for the engine itself. The container has a memory request or limit.
+    and leave 3 Gi for the engine itself. The container has a memory request or limit, and no
+    container of the pod, nor the pod itself, requests more than its limit.
 
 Why
     What is over the limit gets the engine OOM-killed: at start, or when the cache fills under load,
     with all of its streams. A container without request or limit is the first that the kubelet
-    evicts when the node runs short.
+    evicts when the node runs short. A request over the limit is refused by the API server, and no
+    new pod comes.
 
 Fix
     Raise ``resources.limits.memory`` above the sum, or offload less. Set a memory request; a limit
@@ -64,6 +66,7 @@ def host_memory_fits(  # noqa: PLR0913, PLR0917 - a check asks for what it needs
     profile: Profile,
 ) -> Iterator[Finding]:
     """Yield what gets the engine OOM-killed, or evicted first."""
+    yield from _refused(workload)
     limit = container.memory_limit
     pod = workload.pod_spec.get("resources")
     if limit is None and pod:
@@ -105,6 +108,23 @@ def host_memory_fits(  # noqa: PLR0913, PLR0917 - a check asks for what it needs
             f"{gibibytes(profile.engine_memory_min)} or more, so it may be OOM-killed under load",
             Severity.WARNING,
         )
+
+
+def _refused(workload: Workload) -> Iterator[Finding]:
+    amounts = [
+        (one.path, one.memory_request, one.memory_limit)
+        for one in (*workload.containers, *workload.init_containers)
+    ]
+    if workload.pod_spec.get("resources"):
+        of_pod = _of_pod(workload, "requests"), _of_pod(workload, "limits")
+        amounts.append((workload.pod_path, *of_pod))
+    for path, request, limit in amounts:
+        if request is not None and limit is not None and request > limit:
+            yield workload.finding(
+                f"{path}.resources.requests.memory",
+                f"the memory request is {gibibytes(request)} and the limit {gibibytes(limit)}: the "
+                "API server refuses the pods, so no new replica ever comes",
+            )
 
 
 def _of_pod(workload: Workload, field: str) -> float | None:

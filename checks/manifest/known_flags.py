@@ -2,12 +2,14 @@
 
 What it checks
     By the version in the image's tag: that no flag was removed before it, or was added after it,
-    and that none is unknown to it, as a mistyped one is. That vLLM and SGLang get ``--config`` and
-    its file as two words. And settings that refuse each other: TGI's ``--max-input-tokens`` not
-    below ``--max-total-tokens``, or a batch that is smaller than what it has to hold; vLLM's
-    ``--max-num-batched-tokens`` below ``--max-model-len`` without chunked prefill, and
-    ``--enable-auto-tool-choice`` without ``--tool-call-parser``; Triton's ``--load-model`` without
-    ``--model-control-mode=explicit``. Where the tag names no version, it says what it assumed.
+    and that none is unknown to it, as a mistyped one is. That a flag and its value are two words of
+    ``args``, or joined by ``=``: the list item ``- --port 8000`` is one word. That vLLM and SGLang
+    get ``--config`` and its file as two words. And settings that refuse each other: TGI's
+    ``--max-input-tokens`` not below ``--max-total-tokens``, or a batch that is smaller than what it
+    has to hold; vLLM's ``--max-num-batched-tokens`` below ``--max-num-seqs``, or below
+    ``--max-model-len`` without chunked prefill, and ``--enable-auto-tool-choice`` without
+    ``--tool-call-parser``; Triton's ``--load-model`` without ``--model-control-mode=explicit``.
+    Where the tag names no version, it says what it assumed.
 
 Why
     An engine that meets a flag that it does not know prints its usage and exits. A change of the
@@ -30,8 +32,10 @@ import re
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model import arguments
+from drainproof.model import arguments, shell
 from drainproof.model.engine_facts import written
+from drainproof.model.secrets import redacted
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +49,18 @@ if TYPE_CHECKING:
 _CHUNKED_BY_DEFAULT = (0, 8)
 """vLLM: V1, and with it chunked prefill. V0 turns it on over 32,768 tokens of context."""
 _LONG_CONTEXT = 32_768
+_FLAG = regex(r"--?[A-Za-z][\w.-]*")
 _REFUSES = "refuses to start"
 
 
-@check("DP309", severity=Severity.ERROR)
+@check(
+    "DP309",
+    severity=Severity.ERROR,
+    admission="which flags each of about 200 releases has is a table too large for a policy",
+)
 def flags_are_known(workload: Workload, engine: Engine, container: Container) -> Iterator[Finding]:
     """Yield the flags that keep the engine from starting, or have no effect."""
+    yield from _in_one_word(workload, engine, container)
     if engine.facts.flag_table:
         yield from _by_version(workload, engine, container)
     if engine.ignored_config:
@@ -67,6 +77,30 @@ def flags_are_known(workload: Workload, engine: Engine, container: Container) ->
         yield from _tgi(workload, engine, container)
     elif engine.name == "triton":
         yield from _triton(workload, engine)
+
+
+def _in_one_word(workload: Workload, engine: Engine, container: Container) -> Iterator[Finding]:
+    """Yield a flag and its value that are one word, as ``- --port 8000`` in a list is."""
+    if shell.shell_at(container.argv) is not None or (
+        engine.name == "tgi" and not container.command
+    ):
+        return  # the entry point of TGI's images is a shell script that takes words apart
+    sure = container.command or re.search(engine.facts.official, container.image)
+    for index, word in enumerate(container.args):
+        flag, space, value = word.partition(" ")
+        if not space or not _FLAG.fullmatch(flag):
+            continue
+        values = [value.strip()] if " -" not in value else None  # several flags: no telling
+        args = container.args
+        yield workload.finding(
+            f"{container.path}.args[{index}]",
+            f"{redacted(word)[:80]!r} is one word, without a shell that takes it apart: "
+            f"{engine.title} knows no such flag and {_REFUSES}",
+            None if sure else Severity.WARNING,
+            repair={f"{container.path}.args": [*args[:index], flag, *values, *args[index + 1 :]]}
+            if values
+            else None,
+        )
 
 
 def _by_version(workload: Workload, engine: Engine, container: Container) -> Iterator[Finding]:
@@ -147,6 +181,13 @@ def _vllm(workload: Workload, engine: Engine) -> Iterator[Finding]:
             f"{engine.path}.args",
             f"--max-num-batched-tokens {batch:g} is less than --max-model-len {context:g}, and "
             f"chunked prefill is off: vLLM {_REFUSES}",
+        )
+    together = engine.flag_number("--max-num-seqs")
+    if batch is not None and together is not None and batch < together:
+        yield workload.finding(
+            f"{engine.path}.args",
+            f"--max-num-batched-tokens {batch:g} is less than --max-num-seqs {together:g}: a step "
+            f"could not give each request a token, so vLLM {_REFUSES}",
         )
     parser = "--tool-call-parser" in engine.flags or not engine.flags_known
     if engine.flag_on("--enable-auto-tool-choice") and not parser:

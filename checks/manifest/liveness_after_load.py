@@ -3,8 +3,11 @@
 What it checks
     If there is a liveness probe: it begins only after the load (a startup probe holds it back, or
     ``initialDelaySeconds + failureThreshold x periodSeconds`` is at least 120 s); it fails for at
-    least 30 s before it kills; it is no less patient than the readiness probe; and it asks a port
-    and a path at which the engine answers, and not one that waits for inference.
+    least 30 s before it kills; it is no less patient than the readiness probe; it asks a port and a
+    path at which the engine answers (without an API key, unless the probe sends one), and not one
+    that waits for inference. Its own
+    ``terminationGracePeriodSeconds``, if there is one, is more than the preStop delay and the
+    engine's drain.
 
 Why
     A failed liveness probe kills the engine with all its streams. A loading engine does not answer,
@@ -15,7 +18,7 @@ Why
 Fix
     Add a startup probe, which holds the liveness probe back, and give that ``periodSeconds: 30``
     and ``failureThreshold: 3`` or more; or leave it out. The startup probe ends when the engine
-    has answered once.
+    has answered once. Leave out the probe's own ``terminationGracePeriodSeconds``: the pod's holds.
 
 Source
     Module 1.5 (liveness ``initialDelaySeconds: 180``, ``periodSeconds: 30``). Kubernetes'
@@ -24,6 +27,7 @@ Source
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from drainproof.judge.profiles import Profile
-    from drainproof.model.container import Container
+    from drainproof.model.container import Container, Probe
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
@@ -76,6 +80,7 @@ def liveness_spares_load(
             f"{readiness.patience_s} s",
             repair=repair,
         )
+    yield from _cut_off(workload, engine, liveness, profile)
     if liveness.url_path in engine.facts.busy_paths:
         path = f"{liveness.path}.httpGet.path"
         yield workload.finding(
@@ -93,4 +98,26 @@ def liveness_spares_load(
             f"{wrong}: the liveness probe kills the engine and all its streams every "
             f"{liveness.budget_s} s",
             repair={path: right} if right is not None else None,
+        )
+
+
+def _cut_off(
+    workload: Workload, engine: Engine, liveness: Probe, profile: Profile
+) -> Iterator[Finding]:
+    """Yield a grace period of the probe's own that ends before the engine has drained."""
+    grace, drain = liveness.grace_s, engine.drain_s or 0.0
+    if grace is None:
+        return
+    if engine.prestop_drains or not math.isfinite(drain):
+        drain = profile.drain_min_s  # as long as streams take
+    needed = drain + (engine.prestop_s or 0.0)
+    if grace <= needed:
+        path = f"{liveness.path}.terminationGracePeriodSeconds"
+        yield workload.finding(
+            path,
+            f"when the liveness probe fails, the engine is killed after {grace} s instead of the "
+            f"pod's {workload.grace_period_s} s, and it needs {needed:g} s to drain: one that was "
+            "only slow loses the streams that it would have ended",
+            Severity.WARNING,
+            repair={path: None},
         )

@@ -93,6 +93,7 @@ def _unbounded(
         f"{flag} is not set, so a request may be as long as the model allows{longest}: one of them "
         "can take the cache that many others share, and the engine exits at start where the GPU "
         "can't hold one",
+        fix=_fix(flag),
     )
 
 
@@ -110,13 +111,19 @@ def _too_long(
             f"{flag} is {written}, and {model.name} can do {model.context:,} tokens: "
             f"{engine.title} exits at start, so no replica ever serves",
             Severity.ERROR,
+            fix=_fix(flag),
         )
     elif length == model.context >= profile.max_model_len_long:
         yield workload.finding(
             path,
             f"{flag} is {written}, the most that {model.name} can do: a single request may take "
             "the cache that many others share, and they wait",
+            fix=_fix(flag),
         )
+
+
+def _fix(flag: str) -> str:
+    return f"Set {flag} to the longest prompt plus answer that users really send, such as 8192."
 
 
 def _tokens(written: str) -> int | None:

@@ -80,4 +80,5 @@ def batch_size_is_chosen(
             path,
             f"{flag} is {written}: requests over it {happens}; expected at least "
             f"{profile.max_num_seqs_min}",
+            fix=f"Set {flag} to {profile.max_num_seqs_min} or more.",
         )

@@ -50,7 +50,11 @@ _OTHER_LANGUAGES = ("victoria", "vmselect", "vmsingle", "vmauth", "mimir", "than
 """Servers, by their address, that know more functions than Prometheus."""
 
 
-@check("DP403", severity=Severity.ERROR)
+@check(
+    "DP403",
+    severity=Severity.ERROR,
+    admission="it joins autoscalers and what scrapes the workload",
+)
 def scaling_metric_exists(
     workload: Workload, engine: Engine, scalers: Sequence[Scaler], snapshot: Snapshot
 ) -> Iterator[Finding]:

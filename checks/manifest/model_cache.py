@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from drainproof.model.volumes import Held, Uri, Weights
     from drainproof.model.workload import Workload
 
-_SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
-_HOSTNAME = "kubernetes.io/hostname"
 
-
-@check("DP502", severity=Severity.ERROR)
+@check(
+    "DP502",
+    severity=Severity.ERROR,
+    admission="it joins PersistentVolumeClaims and autoscalers",
+)
 def weights_outlive_a_replica(
     workload: Workload,
     engine: Engine,
@@ -59,10 +60,9 @@ def weights_outlive_a_replica(
     if uri is not None:
         yield from _brought(workload, uri, scalers, snapshot)
         return
-    weights = volumes.weights_of(workload, engine, container)
+    weights, held = workload.once(volumes.kept_by)
     if weights.source == "streamed":
         return
-    held = volumes.holds(workload, container, weights)
     if weights.source == "bucket":
         yield workload.finding(
             f"{container.path}.args",
@@ -99,7 +99,7 @@ def _not_held(
     if not workload.complete:
         return
     mounts = f"{container.path}.volumeMounts"
-    others = list(volumes.volumes_for_data(workload, container))
+    others = workload.once(volumes.volumes_for_data)
     if weights.source == "unknown":
         if not others and workload.serves:
             yield workload.inconclusive(
@@ -164,14 +164,12 @@ def _can_mount(
             f"there is no PersistentVolumeClaim {name}: without it no replica starts",
         )
         return
-    modes = claim.access_modes
-    if not modes or not _SHARED.isdisjoint(modes):
+    if claim.goes_with_all(workload):
         return
+    modes = claim.access_modes
     most = max((workload.replicas, *(scaler.max_replicas for scaler in scalers)))
     one_pod = set(modes) == {"ReadWriteOncePod"}
     where = "pod" if one_pod else "node"
-    if not one_pod and _on_one_node(workload):
-        return
     if most > 1 or workload.kind == "DaemonSet":
         count = "as many replicas as nodes" if workload.kind == "DaemonSet" else f"{most} replicas"
         yield claim.finding(
@@ -192,11 +190,3 @@ def _surges(workload: Workload) -> bool:
     """Tell whether a rollout of one replica starts the new pod before it stops the old one."""
     update = workload.rolling_update
     return update is not None and update.type == "RollingUpdate" and update.at(1)[1] > 0
-
-
-def _on_one_node(workload: Workload) -> bool:
-    """Tell whether all pods go to one node by name."""
-    selector = workload.pod_spec.get("nodeSelector")
-    return bool(workload.pod_spec.get("nodeName")) or (
-        isinstance(selector, dict) and _HOSTNAME in selector
-    )

@@ -66,7 +66,7 @@ class _Subject(Struct, frozen=True):
         return self.engine.metrics_port or self.engine.port
 
 
-@check("DP602", severity=Severity.ERROR)
+@check("DP602", severity=Severity.ERROR, admission="it joins Services and monitors")
 def metrics_are_scraped(
     workload: Workload,
     engine: Engine,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP407", severity=Severity.ERROR)
+@check("DP407", severity=Severity.ERROR, admission="it joins autoscalers")
 def one_scaler_sets_replicas(
     workload: Workload, scalers: Sequence[Scaler], strays: Sequence[Scaler], snapshot: Snapshot
 ) -> Iterator[Finding]:
@@ -59,6 +59,7 @@ def one_scaler_sets_replicas(
                 f"no apiVersion: Kubernetes looks for a {scaler.target_kind} of the core group, "
                 f"finds none, and {workload.name} does not scale",
                 repair={"spec.scaleTargetRef.apiVersion": workload.object["apiVersion"]},
+                fix=f"Add apiVersion: {workload.object['apiVersion']}.",
             )
     for stray in strays:
         target = f"{stray.target_kind} {stray.target_name}"
@@ -86,4 +87,6 @@ def _fixed(workload: Workload, scalers: Sequence[Scaler]) -> Iterator[Finding]:
             f"replicas {written} beside an autoscaler that goes up to {most}: each time the "
             f"manifest is applied, replicas go back to {written}, whatever the load",
             Severity.WARNING,
+            fix="Leave spec.replicas out of the manifest, and out of what the GitOps controller "
+            "compares.",
         )

@@ -24,6 +24,7 @@ import re
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
     from drainproof.model.finding import Finding
     from drainproof.model.workload import Workload
 
-_RELEASE = re.compile(r"(?<![A-Za-z.\d])[vVr]?\d{1,5}\.\d+\.\d+")
+_RELEASE = regex(r"(?<![A-Za-z.\d])[vVr]?\d{1,5}\.\d+\.\d+")
 """``v0.32.0``; not the ``12.4.1`` of ``cuda12.4.1``."""
-_MINOR = re.compile(r"(?<![A-Za-z.\d])[vVr]?\d{1,5}\.\d+(?![.\d])")
+_MINOR = regex(r"(?<![A-Za-z.\d])[vVr]?\d{1,5}\.\d+(?![.\d])")
 """``2.4``, ``25.09``."""
-_BUILD = re.compile(
+_BUILD = regex(
     r"""
       (?<![A-Za-z0-9])(?:sha-?|g)?(?=[0-9a-f]*\d)[0-9a-f]{7,64}(?![A-Za-z0-9])   # a commit
     | 20\d\d[-_.]?\d\d[-_.]?\d\d                                                 # a date
@@ -45,12 +46,12 @@ _BUILD = re.compile(
     """,
     re.VERBOSE,
 )
-_MOVES = re.compile(
+_MOVES = regex(
     r"(?<![a-z])(?:latest|nightly|main|master|dev|devel|develop|edge|head|canary|stable|snapshot"
     r"|trunk|preview|weekly)(?![a-z])",
     re.IGNORECASE,
 )
-_ALWAYS_MOVES = re.compile(r"(?<![a-z])(?:latest|nightly|snapshot)(?![a-z])", re.IGNORECASE)
+_ALWAYS_MOVES = regex(r"(?<![a-z])(?:latest|nightly|snapshot)(?![a-z])", re.IGNORECASE)
 """What makes even a tag with a release in it move: ``v0.5.0-nightly``."""
 _MINOR_MOVES = frozenset({"tgi", "nim"})
 """Engines whose builds push a tag of two numbers anew with each patch release."""

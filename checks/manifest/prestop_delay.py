@@ -4,18 +4,24 @@ What it checks
     The engine's container has a preStop hook that surely takes at least 5 s: a ``sleep`` action, or
     an exec hook that sleeps. Under 15 s it warns in the production profile, as it does if a hook
     only waits until nothing runs, which may be at once. What another httpGet hook or a script in
-    the image takes can't be told, and is inconclusive.
+    the image takes can't be told, and is inconclusive. A proxy in the pod that a Service sends
+    requests to, instead of to the engine, needs such a hook, too, that lasts as long as the engine
+    takes to drain. That of Istio, if it is injected here, is inconclusive unless an annotation says
+    that it drains or that it is a native sidecar.
 
 Why
     A pod's deletion and its removal from the Service happen at the same time, not one after the
     other. For some seconds, proxies still send new requests to an engine that got SIGTERM. vLLM
     answers those with HTTP 500 while it drains, others refuse the connection, and ``/health`` stays
-    200, so no probe helps. Only a delay before SIGTERM does.
+    200, so no probe helps. Only a delay before SIGTERM does. A proxy beside the engine gets SIGTERM
+    at the same time; Envoy ends at once then, and Istio's after 5 s, with every stream through it.
 
 Fix
     Add ``lifecycle: {preStop: {sleep: {seconds: 15}}}`` to the engine's container, and raise
     ``terminationGracePeriodSeconds`` by as much. Before Kubernetes 1.30 there is no ``sleep``
-    action: use ``exec: {command: [sleep, "15"]}``.
+    action: use ``exec: {command: [sleep, "15"]}``. Make a proxy a native sidecar (an init container
+    with ``restartPolicy: Always``), which ends after the engine; for Istio, annotate the pods with
+    ``proxy.istio.io/config: '{"terminationDrainDuration": "150s"}'``.
 
 Source
     Module 1.5, "Graceful Termination" (``sleep 5``); KServe's and llm-d's templates (15 s). While
@@ -24,10 +30,12 @@ Source
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model import shape, shell
+from drainproof.model import injected, shape, shell
+from drainproof.model.routing import in_front
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,19 +45,64 @@ if TYPE_CHECKING:
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.prestop import PreStop
+    from drainproof.model.routing import RoutedService
     from drainproof.model.workload import Workload
 
 
-@check("DP104", severity=Severity.ERROR)
+@check("DP104", severity=Severity.ERROR, admission="the proxy that a Service leads to")
 def prestop_delays_sigterm(
+    workload: Workload,
+    engine: Engine,
+    container: Container,
+    profile: Profile,
+    services: tuple[RoutedService, ...],
+) -> Iterator[Finding]:
+    """Yield what sends new requests to an engine that stops, or ends a proxy before it."""
+    if workload.serves:
+        yield from _engine_delay(workload, engine, container, profile)
+        for proxy in in_front(workload, engine, services):
+            yield from _proxy_delay(workload, engine, proxy, profile)
+        why = injected.ends_early(workload, engine, profile.drain_min_s)
+        if why:
+            yield workload.inconclusive(workload.pod_path, why)
+
+
+def _proxy_delay(
+    workload: Workload, engine: Engine, proxy: Container, profile: Profile
+) -> Iterator[Finding]:
+    hook = proxy.prestop
+    who = f"container {proxy.name}, to which the Service sends requests"
+    needed = (engine.prestop_s or 0.0) + (engine.drain_s or 0.0)
+    if not hook.form or hook.broken:
+        yield workload.finding(
+            hook.path,
+            f"{who}, has no preStop hook that works: it gets SIGTERM at once, new requests fail, "
+            "and a proxy that does not drain cuts off every stream, however long the engine drains",
+        )
+    elif hook.delay_s is None:
+        yield workload.inconclusive(
+            f"{hook.path}.{hook.form}", f"how long {who}, outlasts SIGTERM can't be told"
+        )
+    elif hook.delay_s < profile.prestop_min_s:
+        yield workload.finding(
+            f"{hook.path}.{hook.form}",
+            f"{who}, gets SIGTERM after {hook.delay_s:g} s, so requests that still come "
+            f"after that fail; expected at least {profile.prestop_min_s:g} s",
+        )
+    elif math.isfinite(needed) and hook.delay_s < needed:
+        yield workload.inconclusive(
+            f"{hook.path}.{hook.form}",
+            f"{who}, gets SIGTERM after {hook.delay_s:g} s, but the engine may stream for "
+            f"{needed:g} s: whether it lets those streams end can't be told",
+        )
+
+
+def _engine_delay(
     workload: Workload, engine: Engine, container: Container, profile: Profile
 ) -> Iterator[Finding]:
-    """Yield what sends new requests to an engine that stops."""
     hook = container.prestop
     path = f"{hook.path}.{hook.form}"
     delay = hook.delay_s
-    if not workload.serves:
-        return
     if not hook.form:
         if workload.complete:
             yield workload.finding(
@@ -59,6 +112,8 @@ def prestop_delays_sigterm(
                 f"{profile.prestop_min_s:g} s",
                 repair=_repair(container, profile),
             )
+        else:
+            yield workload.left_to_others(hook.path, "a preStop delay")
     elif hook.broken:
         yield workload.finding(
             path,
@@ -66,7 +121,7 @@ def prestop_delays_sigterm(
             f"{hook.broken}",
             repair=_repair(container, profile),
         )
-    elif delay is None and hook.drains:
+    elif delay is None and hook.polls:
         yield workload.finding(
             path,
             "the preStop hook ends as soon as nothing runs, which may be at once: then requests "

@@ -2,7 +2,8 @@
 
 What it checks
     The engine's container has a readiness probe: an HTTP request to the engine's own health path,
-    at the port that the engine listens on, over TLS if the engine speaks TLS.
+    at the port that the engine listens on, over TLS if the engine speaks TLS, and with an
+    ``Authorization`` header where vLLM asks for an API key (all paths below ``/v1``).
 
 Why
     Without one, a replica gets requests as soon as its process starts, minutes before its model is
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import shape
+from drainproof.model.answering import keyless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,8 @@ def readiness_asks_engine(
     if probe is None:
         if workload.complete:
             yield _none(workload, engine, container, profile)
+        else:
+            yield workload.left_to_others(f"{container.path}.readinessProbe", "a readiness probe")
     elif probe.form == "exec":
         yield from _exec(workload, engine, probe)
     elif probe.form != "httpGet":
@@ -79,6 +83,10 @@ def _none(workload: Workload, engine: Engine, container: Container, profile: Pro
         "no readiness probe: requests come as soon as the process starts, and are refused while "
         "the model loads",
         repair=asking and {**asking, f"{path}.timeoutSeconds": profile.probe_timeout_good_s},
+        fix=""
+        if not asking
+        else f"Add readinessProbe: {{httpGet: {{path: {engine.health_path}, port: {engine.port}}}, "
+        f"periodSeconds: 10, timeoutSeconds: {profile.probe_timeout_good_s}}}.",
     )
 
 
@@ -99,7 +107,15 @@ def _http(workload: Workload, engine: Engine, probe: Probe) -> Iterator[Finding]
     asked = probe.url_path.partition("?")[0].rstrip("/") or "/"
     if not asked.startswith("/"):
         asked = f"/{asked}"
-    if asked not in engine.facts.health_paths:
+    wrong = keyless(workload, engine, probe)
+    if wrong:
+        path = f"{probe.path}.httpGet.path"
+        yield workload.finding(
+            path,
+            f"{wrong}: the replica never gets requests; expected {engine.health_path}",
+            repair={path: engine.health_path},
+        )
+    elif asked not in engine.facts.health_paths:
         path = f"{probe.path}.httpGet.path"
         yield workload.finding(
             path,

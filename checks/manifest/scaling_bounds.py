@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP405", severity=Severity.ERROR)
+@check(
+    "DP405",
+    severity=Severity.ERROR,
+    admission="it joins an autoscaler with the engine that it scales",
+)
 def scaling_has_bounds(
     workload: Workload, engine: Engine, scalers: Sequence[Scaler], profile: Profile
 ) -> Iterator[Finding]:

@@ -38,7 +38,11 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP408", severity=Severity.WARNING)
+@check(
+    "DP408",
+    severity=Severity.WARNING,
+    admission="it joins an autoscaler with the engine that it scales",
+)
 def scaling_falls_back(
     workload: Workload, scalers: Sequence[Scaler], profile: Profile
 ) -> Iterator[Finding]:

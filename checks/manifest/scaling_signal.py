@@ -10,7 +10,9 @@ What it checks
 
 Why
     A GPU at 90 % may serve everybody well, or have a queue of 30 s; CPU and memory hardly move at
-    all. An autoscaler that follows them adds replicas too late, and takes busy ones away.
+    all. An autoscaler that follows them adds replicas too late, and takes busy ones away. The fault
+    ``scale-out`` shows it: with 41 requests waiting on a simulated engine, its CPU was at 2.7 % of
+    one core, and nothing was scaled.
 
 Fix
     Use a Prometheus trigger on ``vllm:num_requests_waiting`` or on a latency quantile. TGI's queue
@@ -23,63 +25,34 @@ Source
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
+from drainproof.model.following import Follows, followed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
-    from drainproof.model.scaler import Scaler, Trigger
+    from drainproof.model.scaler import Scaler
     from drainproof.model.workload import Workload
 
-_UTILISATION = re.compile(
-    r"""
-      (?P<gpu> (?<![a-z])(?:dcgm|nvml|nvidia)[._:/]
-             | gpu[^a-z]{0,2}(?:util|duty|mem|usage|busy|load|percent|power|active|sm)
-             | (?<![a-z])(?:amd|rocm)[a-z_]*gpu | ^gpu$ | accelerator[^a-z]{0,2}(?:duty|util|mem) )
-    | (?P<memory> (?<![a-z])memory[\W_]*(?:usage|util|working|used|percent|rss|bytes) | ^memory$
-             | (?:container|node|process|system|docker|kubernetes|pod)[._/]mem )
-    | (?P<cpu> (?<![a-z])cpu[\W_]*(?:usage|util|percent|seconds|user|system|total|core|load|time)
-             | percentage\ cpu | ^cpu$
-             | (?:container|node|process|system|docker|kubernetes|pod)[._/]cpu )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_USERS = re.compile(
-    r"wait|queue|pending|backlog|in_?flight|running|concurren|request|latency|duration|(?<![a-z])rps"
-    r"|time_to_first|ttft|tpot|inter_token|per_token|throughput|kv_?cache|cache_usage|token_usage"
-    r"|desired_replicas",
-    re.IGNORECASE,
-)
-_QUEUES = frozenset(
-    {
-        "kafka", "apache-kafka", "rabbitmq", "aws-sqs-queue", "azure-servicebus", "azure-queue",
-        "gcp-pubsub", "gcp-cloudtasks", "redis", "redis-streams", "redis-cluster",
-        "redis-cluster-streams", "redis-sentinel", "redis-sentinel-streams", "nats-jetstream",
-        "activemq", "artemis-queue", "pulsar", "ibmmq", "solace-event-queue", "beanstalkd", "nsq",
-        "stan", "temporal",
-    }
-)  # fmt: skip
-"""KEDA triggers that follow the length of a message queue."""
-_CLOCKS = frozenset({"cron"})
-_SAID = {"cpu": "CPU", "memory": "memory", "gpu": "GPU utilisation"}
 
-
-@check("DP402", severity=Severity.ERROR)
+@check(
+    "DP402",
+    severity=Severity.ERROR,
+    admission="it joins an autoscaler with the engine that it scales",
+)
 def scaling_follows_users(
     workload: Workload, engine: Engine, scalers: Sequence[Scaler]
 ) -> Iterator[Finding]:
     """Yield the signals that say nothing of what users wait for."""
     for scaler in scalers:
-        judged = [(trigger, *_judge(trigger, engine)) for trigger in scaler.triggers]
-        good = any(verdict == "good" for _, verdict, _ in judged)
-        for trigger, verdict, what in judged:
-            if verdict == "bad":
+        judged = [(trigger, *followed(trigger, engine.facts.prefix)) for trigger in scaler.triggers]
+        good = any(follows is Follows.USERS for _, follows, _ in judged)
+        for trigger, follows, what in judged:
+            if follows is Follows.UTILISATION:
                 yield scaler.finding(
                     trigger.path,
                     f"{workload.name} scales on {what} ({trigger.written[:80]}), which does not "
@@ -87,49 +60,23 @@ def scaling_follows_users(
                     "busy; expected queue depth, such as "
                     f"{engine.waiting_metric or 'waiting requests'}",
                     Severity.WARNING if good else None,
+                    fix=_fix(engine),
                 )
-            elif verdict == "unknown" and not good:
+            elif follows is Follows.UNKNOWN and not good:
                 yield scaler.inconclusive(
                     trigger.path,
                     f"whether {trigger.written[:80] or trigger.type!r} follows queue depth or "
                     "latency can't be told",
                 )
-        if not any(verdict != "clock" for _, verdict, _ in judged):
+        if all(follows is Follows.CLOCK for _, follows, _ in judged):
             yield scaler.finding(
                 "spec.triggers",
                 f"{workload.name} scales on {'the clock' if judged else 'nothing'} alone, whatever "
                 "users wait for",
+                fix=_fix(engine),
             )
 
 
-def _judge(trigger: Trigger, engine: Engine) -> tuple[str, str]:
-    """Return ``good``, ``bad``, ``clock`` or ``unknown``, and what a bad one follows."""
-    if trigger.type in _SAID:
-        return "bad", _SAID[trigger.type]
-    if trigger.type in _QUEUES:
-        return "good", ""
-    if trigger.type in _CLOCKS:
-        return "clock", ""
-    query = trigger.query
-    # what a query measures says more than what it counts or divides by
-    if query is not None and query.answer.measures:
-        verdict, what = _of_name(query.answer.measures, engine.facts.prefix)
-        if verdict != "unknown":
-            return verdict, what
-    verdicts = [_of_name(name, engine.facts.prefix) for name in trigger.metrics]
-    for wanted in ("bad", "good"):
-        for verdict, what in verdicts:
-            if verdict == wanted:
-                return verdict, what
-    return "unknown", ""
-
-
-@lru_cache(maxsize=4096)
-def _of_name(name: str, prefix: str) -> tuple[str, str]:
-    found = _UTILISATION.search(name)
-    if found:
-        return "bad", _SAID[found.lastgroup or "cpu"]
-    flat = prefix.replace(":", "_")  # adapters for custom metrics write no colons
-    if _USERS.search(name) or (prefix and name.startswith((prefix, flat))):
-        return "good", ""
-    return "unknown", ""
+def _fix(engine: Engine) -> str:
+    metric = engine.waiting_metric
+    return f"Use a Prometheus trigger on {metric} or on a latency quantile." if metric else ""

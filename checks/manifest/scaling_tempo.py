@@ -42,7 +42,11 @@ _PERIOD_MAX_S = 1800
 """Kubernetes refuses longer periods."""
 
 
-@check("DP406", severity=Severity.WARNING)
+@check(
+    "DP406",
+    severity=Severity.WARNING,
+    admission="it joins an autoscaler with the engine that it scales",
+)
 def scaling_keeps_pace(
     workload: Workload, scalers: Sequence[Scaler], profile: Profile
 ) -> Iterator[Finding]:
@@ -51,7 +55,8 @@ def scaling_keeps_pace(
         down, up = scaler.scale_down, scaler.scale_up
         if down is None or up is None or scaler.max_replicas <= max(1, scaler.min_replicas):
             continue
-        refused = [said for pace in (down, up) for said in _refused(pace)]
+        written = [pace for pace in (down, up) if pace.window_written or pace.policies_written]
+        refused = [said for pace in written for said in _refused(pace)]
         for path, said in refused:
             yield scaler.finding(
                 path,

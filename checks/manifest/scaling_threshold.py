@@ -47,11 +47,17 @@ _SECONDS = {
 """Latencies by meaning: what every request takes at least, in seconds, and what nobody waits for.
 A GPU makes no more than 1,000 tokens a second for one stream, and 1 s per token is 20 times the
 module's 50 ms; the module's longest answers take a minute."""
+_CACHE_MIN = 0.02
+"""Share of the KV cache that one long request takes."""
 _PER_SECOND = {"ms": 1_000, "us": 1_000_000}
 """Units of latencies by the last word of their names; seconds otherwise."""
 
 
-@check("DP404", severity=Severity.ERROR)
+@check(
+    "DP404",
+    severity=Severity.ERROR,
+    admission="it joins an autoscaler with the engine that it scales",
+)
 def threshold_fits_metric(
     workload: Workload, engine: Engine, scalers: Sequence[Scaler]
 ) -> Iterator[Finding]:
@@ -138,7 +144,10 @@ def _reach(engine: Engine, trigger: Trigger, number: float) -> str:
     found = engine.facts.metric(metric) if metric else None
     if found is None or not factor:
         return ""
-    value = number / factor / _PER_SECOND.get(found.name.rpartition("_")[2], 1)
+    unit = found.name.rpartition("_")[2]
+    per_second = _PER_SECOND.get(unit, 1)
+    value = number / factor / per_second
+    stands = f"{found.name} is in {unit if unit in _PER_SECOND else 'seconds'}"
     meaning = next(
         (word for word, names in engine.facts.meanings.items() if found.name in names), ""
     )
@@ -146,18 +155,25 @@ def _reach(engine: Engine, trigger: Trigger, number: float) -> str:
         least, most, what = _SECONDS[meaning]
         if value >= most:
             return (
-                f"threshold {trigger.threshold} is {value:g} s {what} ({found.name} is in "
-                "seconds): it is never reached, so replicas are never added; 60 ms is 0.060"
+                f"threshold {trigger.threshold} is {value:g} s {what} ({stands}): it is never "
+                "reached, so replicas are never added; "
+                f"{value:g} ms is {value / 1000 * factor * per_second:.3f}"
             )
         if value < least:
             return (
-                f"threshold {trigger.threshold} is {value * 1000:g} ms {what} ({found.name} is in "
-                "seconds): every request takes longer, so all replicas run at all times"
+                f"threshold {trigger.threshold} is {value * 1000:g} ms {what} ({stands}): every "
+                "request takes longer, so all replicas run at all times"
             )
-    if meaning == "kv_cache" and value >= 1:
+    if meaning == "kv_cache" and not _CACHE_MIN <= value < 1:
+        never = value >= 1
         return (
-            f"threshold {trigger.threshold} is {value:.0%} of the KV cache ({found.name} is 0 to "
-            "1): it is never exceeded, so replicas are never added"
+            f"threshold {trigger.threshold} is {value:.{0 if never else 1}%} of the KV cache "
+            f"({found.name} is 0 to 1): "
+            + (
+                "it is never exceeded, so replicas are never added"
+                if never
+                else "a single request exceeds it, so all replicas run at all times"
+            )
         )
     if meaning == "running" and per_replica:
         most = engine.flag_number("--max-num-seqs") or 0

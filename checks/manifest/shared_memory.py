@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from drainproof.model.workload import SharedMemory, Workload
 
 _VOLUME = "dshm"
+_SINGLE_GIB, _PARALLEL_GIB = 8, 16  # what a repair mounts for one GPU, and for several
 _LIKE_NONE = GIB  # less than this is no better than a container's own 64 Mi
 
 
@@ -59,6 +60,8 @@ def shared_memory_fits(
                 "start or under load, and streams die with them",
                 repair=_mount(workload, container, parallel=parallel),
             )
+        else:
+            yield workload.left_to_others(memory.path, "memory enough at /dev/shm")
         return
     if not memory.in_memory:
         yield workload.finding(
@@ -122,12 +125,12 @@ def _size(
 
 
 def _usual(*, parallel: bool) -> str:
-    return "16Gi" if parallel else "8Gi"
+    return f"{_PARALLEL_GIB if parallel else _SINGLE_GIB}Gi"
 
 
 def _room(limit: float | None, *, parallel: bool) -> bool:
     """Tell whether the usual size leaves the engine as much memory as it takes."""
-    return limit is None or limit >= (2 * (16 if parallel else 8)) * GIB
+    return limit is None or limit >= 2 * (_PARALLEL_GIB if parallel else _SINGLE_GIB) * GIB
 
 
 def _mount(workload: Workload, container: Container, *, parallel: bool) -> dict[str, object]:

@@ -4,7 +4,8 @@ What it checks
     No shell stays between the kubelet and the engine: a script starts it with ``exec``, in the
     foreground and not in a pipe, or else traps TERM, passes it on and waits for the engine to end.
     ``tini`` and ``dumb-init`` are fine in front of the engine, but no help in front of such a
-    shell. A ``stopSignal`` is SIGTERM or SIGINT.
+    shell. What other programs make of the signal can't be told. A ``stopSignal`` is SIGTERM or
+    SIGINT.
 
 Why
     Kubernetes sends SIGTERM to the container's first process. A shell there neither passes it on
@@ -64,7 +65,13 @@ def signal_reaches_engine(
         return
     if "lifecycle" in container.raw:
         yield from _stop_signal(workload, container)
-    found = follow((*container.command, *container.args), container.env, engine.facts)
+    found = follow(
+        container.argv,
+        container.env,
+        engine.facts,
+        own=bool(container.command),
+        file=container.seen.file if container.seen is not None else lambda _: None,
+    )
     if found.path is Path.REACHES:
         return
     path = f"{container.path}.{'command' if container.command else 'args'}"
@@ -105,7 +112,7 @@ def _finding(
             repair=repair,
         )
     grace = workload.grace_period_s
-    if engine.prestop_drains:
+    if engine.prestop_drains and engine.polling.most_s >= grace:
         return workload.finding(
             path,
             f"{found.shell} is the first process and {how}, so SIGTERM never reaches the engine: "

@@ -3,7 +3,8 @@
 What it checks
     A startupProbe whose ``initialDelaySeconds + failureThreshold x periodSeconds`` covers the load
     (120 s at least; under 300 s it warns in the production profile) and that asks a port and a path
-    at which the engine answers, or a readiness probe with ``initialDelaySeconds`` of at least 120.
+    at which the engine answers (without an API key, unless the probe sends one), or a readiness
+    probe with ``initialDelaySeconds`` of at least 120.
 
 Why
     Models load for 1 to 7 minutes. A startup probe that gives up earlier kills the engine again and
@@ -59,6 +60,7 @@ def startup_covers_load(
                 f"{wrong}: the startup probe never succeeds, and kills the engine after "
                 f"{container.startup.budget_s} s, again and again",
                 repair={path: right} if right is not None else None,
+                fix=f"Set {path} to {right}." if right is not None else "",
             )
         return
     readiness = container.readiness
@@ -70,7 +72,10 @@ def startup_covers_load(
                 "no startup probe and no readiness probe: nothing waits until the model is loaded, "
                 "so a rollout goes on while its new replicas can't serve",
                 repair=_new(workload, engine, path, profile),
+                fix=_fix(engine, profile),
             )
+        else:
+            yield workload.left_to_others(path, "a startup probe that covers the load")
     elif readiness.initial_delay_s < profile.startup_min_s:
         yield workload.finding(
             path,
@@ -79,6 +84,7 @@ def startup_covers_load(
             "expected a startup probe, or initialDelaySeconds of at least "
             f"{profile.startup_min_s}",
             repair=_new(workload, engine, path, profile),
+            fix=_fix(engine, profile),
         )
 
 
@@ -120,6 +126,16 @@ def _new(workload: Workload, engine: Engine, path: str, profile: Profile) -> dic
         f"{path}.failureThreshold": profile.startup_repair_s // _PERIOD_S,
         **_deadline(workload, profile),
     }
+
+
+def _fix(engine: Engine, profile: Profile) -> str:
+    if engine.port is None:
+        return ""
+    return (
+        f"Add startupProbe: {{httpGet: {{path: {engine.health_path}, port: {engine.port}}}, "
+        f"periodSeconds: {_PERIOD_S}, failureThreshold: {profile.startup_repair_s // _PERIOD_S}}}, "
+        f"which allows {profile.startup_repair_s // 60} minutes."
+    )
 
 
 def _deadline(workload: Workload, profile: Profile) -> dict[str, int]:

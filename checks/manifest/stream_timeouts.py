@@ -6,7 +6,10 @@ What it checks
     of Envoy Gateway and GKE, AIGatewayRoute, VirtualService and DestinationRule, OpenShift's Route,
     HTTPProxy, Knative's and KServe's own timeouts. A timeout of the whole answer is at least 120 s
     (60 s in the profiles module and dev), and so, as a warning, is one of the silence between two
-    parts. None of them buffers answers. Where a route says nothing, its proxy's default counts.
+    parts. So is the time that an ALB or Google's load balancer lets a pod drain, where it is
+    written (``deregistration_delay.timeout_seconds``, ``connectionDraining``). None of them buffers
+    answers. Where a route says nothing, its proxy's default counts. A duration that the API server
+    does not take (Gateway API's: ``600``, ``1.5m``) fails.
 
 Why
     A proxy knows nothing of tokens. Envoy Gateway's default ends every answer after 15 s, Google's
@@ -29,7 +32,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import routes
-from drainproof.model.limits import Buffered, Unseen
+from drainproof.model.limits import Buffered, Draining, Refused, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-@check("DP603", severity=Severity.ERROR)
+@check("DP603", severity=Severity.ERROR, admission="it joins Services, routes and gateways")
 def timeouts_outlast_a_stream(
     workload: Workload, snapshot: Snapshot, profile: Profile
 ) -> Iterator[Finding]:
@@ -57,11 +60,27 @@ def timeouts_outlast_a_stream(
                 "see the first",
                 repair=found.repair,
             )
+        elif isinstance(found, Draining):
+            if found.seconds < profile.stream_s:
+                yield found.where.finding(
+                    found.path,
+                    f"{found.by} closes the connections to a pod of {workload.ref} "
+                    f"{found.seconds:g} s after it is taken away, whatever time its own shutdown "
+                    f"gives its streams; expected at least {profile.stream_s} s",
+                    repair=found.repair,
+                )
         elif isinstance(found, Unseen):
             yield found.where.assumption(
                 found.path,
                 f"{found.what} is not in the input: this holds if its own timeouts outlast "
                 f"{profile.stream_s} s",
+            )
+        elif isinstance(found, Refused):
+            yield found.where.finding(
+                found.path,
+                f"the API server refuses {found.why}; so requests for {workload.ref} go as they "
+                "did before, or nowhere",
+                repair={found.path: f"{profile.stream_good_s}s"} if found.mended else None,
             )
         elif found.seconds < profile.stream_s:
             yield _too_short(found, workload, profile)

@@ -13,7 +13,7 @@ Why
 Fix
     Set the flag to the number of GPUs, ``--tensor-parallel-size=2`` with ``nvidia.com/gpu: 2``. The
     product counts: 2 x 2 takes 4 GPUs. SGLang: ``--tp-size``; TGI: ``--num-shard``, or nothing, as
-    it takes all GPUs; trtllm-serve: ``--tp_size``.
+    it takes all GPUs; trtllm-serve: ``--tp_size``; Triton's launch script: ``--world_size``.
 
 Source
     Module 1.5, "Tensor Parallelism for Inference". vLLM 0.32 ends with "World size is larger than
@@ -27,12 +27,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
-from drainproof.model.accelerators import spread_of
+from drainproof.model.accelerators import Spread, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from drainproof.model.accelerators import Accelerators, Spread
+    from drainproof.model.accelerators import Accelerators
     from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
@@ -42,7 +42,11 @@ _CHOOSE_THEMSELVES = frozenset({"triton", "nim"})  # by their model repository o
 _CHIP_PROCESSES = 2  # some TPU chips hold two processes each
 
 
-@check("DP302", severity=Severity.ERROR)
+@check(
+    "DP302",
+    severity=Severity.ERROR,
+    admission="how many GPUs resource claims give, which are other objects",
+)
 def parallelism_matches_gpus(
     workload: Workload, engine: Engine, container: Container, accelerators: Accelerators
 ) -> Iterator[Finding]:
@@ -50,7 +54,7 @@ def parallelism_matches_gpus(
     given = accelerators.count
     if given == 0 or accelerators.cpu:
         return
-    spread = spread_of(engine, container)
+    spread = _ranks(engine) or spread_of(engine, container)
     taken = spread.in_pod
     if taken is not None and taken == given == 1:
         return
@@ -64,6 +68,17 @@ def parallelism_matches_gpus(
         )
     elif all(device.kind.comparable for device in accelerators.devices):
         yield from _compared(workload, engine, accelerators, spread, given)
+
+
+def _ranks(engine: Engine) -> Spread | None:
+    """Return what Triton's launch script spreads a model over; None if it does not say.
+
+    With ``--multi-model`` each model has ranks of its own, so the flag counts nothing.
+    """
+    ranks = engine.flag("--world-size")
+    if engine.name != "triton" or not ranks.isdecimal() or "--multi-model" in engine.flags:
+        return None
+    return Spread(int(ranks), across=False, written=f"--world_size {ranks}")
 
 
 def _untold(

@@ -5,7 +5,9 @@ Bodies are parsed by orjson as they come: the client's own models would take ten
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, GONE = 200, 401, 403, 404, 410
 _CONNECT_S = 5.0
 _READ_S = 30.0
+MOST_PAGE = 16 * 2**20
+"""Bytes of a page of metrics that are read at most; one is some hundred kB."""
 
 
 class Api:
@@ -47,6 +51,7 @@ class Api:
         path: str,
         query: dict[str, str] | None = None,
         accept: str = "application/json",
+        most: int | None = None,
     ) -> tuple[int, bytes]:
         """Return status and body.
 
@@ -55,9 +60,11 @@ class Api:
             path: Path on the server.
             query: Parameters.
             accept: What the server may answer with.
+            most: Bytes of body beyond which it is refused, such as for what a pod answers.
 
         Raises:
-            UserError: The server can't be reached, or does not accept the credentials.
+            UserError: The server can't be reached, does not accept the credentials, or answers with
+                more than ``most``.
         """
         from urllib3 import Timeout  # noqa: PLC0415 - comes with the client
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - same
@@ -71,7 +78,9 @@ class Api:
                 timeout=Timeout(connect=_CONNECT_S, read=_READ_S),
                 retries=False,
                 redirect=False,
+                preload_content=most is None,
             )
+            body = bytes(answer.data) if most is None else bounded(answer, most, _READ_S)
         except (HTTPError, OSError) as error:
             raise UserError(
                 f"the API server at {self.config.host} cannot be reached: "
@@ -80,7 +89,30 @@ class Api:
         status = int(answer.status)
         if status == UNAUTHORIZED:
             raise UserError("the API server does not accept the context's credentials (401)")
-        return status, bytes(answer.data)
+        return status, body
+
+
+def bounded(answer: Any, most: int, seconds: float) -> bytes:  # noqa: ANN401 - urllib3 comes later
+    """Return an answer's body as it was sent: what says that it is compressed is not unpacked.
+
+    Args:
+        answer: A ``urllib3.HTTPResponse`` whose body was not read yet; it is closed.
+        most: Bytes that it may have.
+        seconds: How long it may take.
+
+    Raises:
+        UserError: It is longer, or takes longer.
+    """
+    body = bytearray()
+    until = time.monotonic() + seconds
+    with closing(answer):
+        while piece := answer.read1(65536, decode_content=False):
+            body += piece
+            if len(body) > most:
+                raise UserError(f"an answer of more than {most // 2**20} MiB, which is not read on")
+            if time.monotonic() > until:
+                raise UserError(f"an answer that takes more than {seconds:g} s")
+    return bytes(body)
 
 
 def refused(status: int, body: bytes, verb: str, resource: str, namespace: str | None) -> UserError:

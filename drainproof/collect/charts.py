@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from drainproof.collect import yaml_text
 from drainproof.errors import UserError
 from drainproof.model.snapshot import Problem
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 CHART = "Chart.yaml"
 OWN_FOLDERS = frozenset({"templates", "charts", "crds", "ci"})
 """Folders of a chart that hold no manifests of their own: helm reads them, or nobody does."""
-_OWN_FILES = re.compile(r"(?:Chart|requirements|\.?values[^/]*)\.(?:ya?ml|lock|schema\.json)")
+_OWN_FILES = regex(r"(?:Chart|requirements|\.?values[^/]*)\.(?:ya?ml|lock|schema\.json)")
 
 API_VERSIONS = (
     "autoscaling/v2",
@@ -36,9 +37,9 @@ before it writes a ScaledObject would otherwise be judged without it."""
 _MAX_ABOUT = 2**20
 _RELEASE = "release-name"
 """Helm's own name for a release that is not named."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")
-_SOURCE = re.compile(r"^# Source: (\S.*?)\s*$", re.MULTILINE)
-_PLACE = re.compile(
+_NAME = regex(r"[a-z0-9]([-a-z0-9]{0,51}[a-z0-9])?")
+_SOURCE = regex(r"^# Source: (\S.*?)\s*$", re.MULTILINE)
+_PLACE = regex(
     r"(?:^|[\s(\"'])([^\s/:()\"']+/(?:charts/[^\s:()\"']+/)?templates/[^\s:()\"']+)(?::(\d+))?"
 )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drainproof.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kubernetes.client import ApiClient
 
@@ -29,15 +30,50 @@ def connect(context: str) -> ApiClient:
     own = _embedded(context)
     if own is not None:
         return _client(context, str(own))
+    return of_kubeconfig(context)
+
+
+def of_kubeconfig(context: str) -> ApiClient:
+    """Do what :func:`connect` does, for a context in the user's kubeconfig only.
+
+    The embedded cluster has a network of its own, which a thread enters and does not leave.
+
+    Raises:
+        UserError: As :func:`connect`.
+    """
     files = _kubeconfigs()
     known = _contexts(files)
     if context not in known:
-        where = os.pathsep.join(str(file) for file in files)
-        raise UserError(
-            f"there is no context {context!r} in {where}",
-            hint=f"There are: {', '.join(sorted(known))}." if known else "There is none at all.",
-        )
+        raise _no_context(context, files, known)
     return _client(context, os.pathsep.join(str(file) for file in files))
+
+
+def matching(patterns: Iterable[str]) -> list[str]:
+    """Return the contexts in the user's kubeconfig that match any pattern, sorted.
+
+    Args:
+        patterns: Names, with ``*`` for anything; upper and lower case differ.
+
+    Raises:
+        UserError: A pattern matches none, or a kubeconfig can't be read.
+    """
+    files = _kubeconfigs()
+    known = _contexts(files)
+    found: set[str] = set()
+    for pattern in patterns:
+        meant = {name for name in known if fnmatchcase(name, pattern)}
+        if not meant:
+            raise _no_context(pattern, files, known)
+        found |= meant
+    return sorted(found)
+
+
+def _no_context(context: str, files: list[Path], known: set[str]) -> UserError:
+    where = os.pathsep.join(str(file) for file in files)
+    return UserError(
+        f"there is no context {context!r} in {where}",
+        hint=f"There are: {', '.join(sorted(known))}." if known else "There is none at all.",
+    )
 
 
 def _embedded(context: str) -> Path | None:

@@ -20,7 +20,7 @@ from drainproof.collect.sharing import Sharing
 from drainproof.collect.worlds import told_apart
 from drainproof.errors import UserError
 from drainproof.model.finding import Origin
-from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of
+from drainproof.model.snapshot import SAVED_AS, Item, Problem, Snapshot, items_of, malformed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,11 @@ def read(
 
 def _parts(path: str) -> list[Part]:
     if path == STDIN:
+        if sys.stdin is None:
+            raise UserError("standard input is closed: expected manifests on it")
         return [STDIN]
+    if not path:
+        raise UserError("expected a file or a folder, found an empty name")
     chart = charts.around(path)
     if chart:
         raise UserError(
@@ -132,6 +136,9 @@ class _Reader:
         folder = os.path.dirname(part) if isinstance(part, str) else part.path  # noqa: PTH120 - Path per file is slow
         if not self.places or self.places[-1][1] != folder:
             self.places.append((len(self.items), folder))
+        if isinstance(part, folders.Closed):
+            self.problems.append(Problem(f"cannot be read: {part.why}", file=part.path))
+            return
         if isinstance(part, str):
             if part == STDIN:
                 self._read(STDIN, sys.stdin.buffer)
@@ -222,11 +229,20 @@ class _Reader:
 
     def _read_yaml(self, file: str, piece: Piece) -> None:
         text, counted, line = piece.text, 0, piece.line
-        is_plain = yaml_text.plain(text)
+        is_plain: bool | None = None  # not asked yet
         for start, end in yaml_text.documents(text):
             line += text.count("\n", counted, start)
             counted = start
+            if start == end:
+                continue
             part = text[start:end]
+            twin = self.sharing.twin(part)
+            if twin is not None:
+                place = Origin(file, line, piece.start + start, piece.start + end, form=twin[1])
+                self._keep(twin[0], place)
+                continue
+            if is_plain is None:
+                is_plain = yaml_text.plain(text)
             try:
                 found = self._parse(part, is_plain=is_plain)
             except yaml_text.YamlError as error:
@@ -271,7 +287,9 @@ class _Reader:
     def _keep(self, found: object, origin: Origin) -> None:
         kept = list(items_of(found, origin))
         self.items.extend(kept)
-        if not kept:
+        wrong = list(malformed(found, origin))
+        self.problems.extend(wrong)
+        if not kept and not wrong:
             self.skipped += 1
 
 

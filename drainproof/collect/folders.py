@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from drainproof.collect import charts, kustomizations
 from drainproof.collect.charts import Chart
 from drainproof.collect.kustomizations import Kustomization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import TypeAlias
 
-    Part = Chart | Kustomization | str
-    """A chart, a kustomization, or the path of a file of manifests."""
+    Part: TypeAlias = "Chart | Kustomization | str | Closed"
+    """A chart, a kustomization, the path of a file of manifests, or a folder that is closed."""
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _SKIPPED = frozenset({"node_modules", "__pycache__"})
+
+
+class Closed(Struct, frozen=True):
+    """A folder that could not be looked into."""
+
+    path: str
+    why: str
 
 
 def look(folder: str) -> Iterator[Part]:
@@ -25,7 +35,8 @@ def look(folder: str) -> Iterator[Part]:
     What a chart or a kustomization is made of is not yielded by itself, as far as the folder's
     names tell it; :func:`apart` sorts out the rest.
     """
-    for where, folders, names in os.walk(folder, followlinks=False):
+    closed: list[OSError] = []
+    for where, folders, names in os.walk(folder, onerror=closed.append, followlinks=False):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in _SKIPPED
         )
@@ -44,6 +55,8 @@ def look(folder: str) -> Iterator[Part]:
         for name in visible:
             if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122 - Path per file is slow
                 yield os.path.join(where, name)  # noqa: PTH118 - same
+    for error in closed:
+        yield Closed(str(error.filename), error.strerror or str(error))
 
 
 def at(path: str) -> Part:
@@ -79,6 +92,8 @@ def apart(parts: list[Part]) -> tuple[list[Part], int]:
             belongs = part.component or (real in bases and real not in part.bases)
         elif isinstance(part, Chart):
             belongs = part.library
+        elif isinstance(part, Closed):
+            belongs = False
         else:
             belongs = part != "-" and os.path.realpath(part) in files
         if not belongs:

@@ -81,7 +81,7 @@ def _only(obj: Raw, rest: Mapping[str, Any]) -> Raw:
 def _pod(obj: Raw, *, whole: bool) -> Raw:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     states = [
-        _some(item, "name", "ready", "restartCount", "state", "lastState")
+        _some(item, "name", "ready", "restartCount", "state", "lastState", "imageID")
         for item in status.get("containerStatuses") or ()
     ]
     for item in states:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drainproof.collect import yaml_text
 from drainproof.model.snapshot import Problem, items_of
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +33,11 @@ _LISTS = (
 _FOLDERS = frozenset({"resources", "bases", "components"})
 _MAX_BYTES = 2**20
 _MAX_DEPTH = 50
-_REMOTE = re.compile(
+_REMOTE = regex(
     r"[A-Za-z][\w+.-]*://|[\w.-]+@[\w.-]+:|git::|[\w-]+(?:\.[\w-]+)+(?::\d+)?/[^?]*(?:\?|\.git|//)"
     r"|(?:github\.com|gitlab\.com|bitbucket\.org|dev\.azure\.com)[/:]"
 )
-_USER = re.compile(r"(?<=//)[^/@]*@")
+_USER = regex(r"(?<=//)[^/@]*@")
 
 
 class Kustomization:

@@ -17,23 +17,24 @@ from typing import TYPE_CHECKING
 import orjson
 
 from drainproof.collect import yaml_text
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from drainproof.model.finding import Origin
 
-_STEP = re.compile(r"\[(\d+)\]|\[([^\[\]]+)\]|([^.\[\]]+)")
+_STEP = regex(r"\[(\d+)\]|\[([^\[\]]+)\]|([^.\[\]]+)")
 _NOT_BLOCK = "{[\"'&*!?|>@%`"
 _FAR = 4096
 """Characters up to which a key is looked for before it is known where its mapping ends."""
 _MAX_COMPOSED = 4 * 2**20
 """Longest document, in characters, whose nodes are all made to find lines."""
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],]|[^\s{}\[\],":]+')
-_BLOCK = 2**20
+_JSON_TOKEN = regex(r'"(?:[^"\\]|\\.)*"|[{}\[\],]|[^\s{}\[\],":]+')
+_BLOCK = 2**17
 _MAX_ALIKE = 1000
 """Most rows of a document that is compared with others."""
-_HEAD = re.compile(r"( *(?:- +)*(?:[^\s#-].*?:(?=\s|$))?[ \t]*)(.?)")
+_HEAD = regex(r"( *(?:- +)*(?:[^\s#-].*?:(?=\s|$))?[ \t]*)(.?)")
 """A row up to its value, and the value's first character."""
 
 
@@ -325,9 +326,9 @@ class _Node:
             self.form = _OTHER if first in _NOT_BLOCK else _MAPPING
 
 
-_CONTENT = re.compile(r"(?:\n[ \t]*(?:#[^\n]*|\r)?(?=\n))*\n( *)(?=[^\s#])")
+_CONTENT = regex(r"(?:\n[ \t]*(?:#[^\n]*|\r)?(?=\n))*\n( *)(?=[^\s#])")
 """From a newline to the next content: blank rows and comments between them are left out."""
-_BESIDE = re.compile(r"[ \t]*(?=[^\s#])")
+_BESIDE = regex(r"[ \t]*(?=[^\s#])")
 
 
 @lru_cache(maxsize=256)

@@ -124,7 +124,7 @@ class _Reading:
             from drainproof.collect import prometheus as prom  # noqa: PLC0415 - only if asked for
 
             try:
-                metrics = prom.read(prom.find(prometheus, self.api), first)
+                metrics = prom.read(prom.find(prometheus, self.api), first, self.api)
             except prom.NoAnswerError as error:
                 self.problems.append(Problem(error.message, hint=error.hint))
         return Snapshot(
@@ -137,7 +137,17 @@ class _Reading:
             unseen=self.unseen,
             calls=self.api.calls,
             namespaces=self.namespaces,
+            cluster_version=self._version(),
         )
+
+    def _version(self) -> str:
+        """Ask what the cluster runs; empty if it does not say."""
+        try:
+            status, body = self.api.get("get /version", "/version")
+            found = orjson.loads(body) if status == OK else {}
+        except (UserError, orjson.JSONDecodeError):
+            return ""
+        return str(found.get("gitVersion") or "") if isinstance(found, dict) else ""
 
     def _exists(self, namespace: str) -> None:
         path = f"/api/v1/namespaces/{namespace}"

@@ -9,7 +9,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIZE = 2**20
+SIZE = 2**17
 """Bytes of a piece, roughly; one that holds a longer document is longer."""
 
 _BOM = b"\xef\xbb\xbf"

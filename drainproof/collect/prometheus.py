@@ -16,13 +16,14 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 from msgspec import Struct
 
+from drainproof.collect import chain
 from drainproof.collect.api import OK, Api, refused
 from drainproof.errors import UserError
 from drainproof.model.metrics import Histogram, Metrics
 from drainproof.model.running import pods_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_api_client import PrometheusConnect
     from requests import Session
@@ -50,6 +51,9 @@ _ENV = "DRAINPROOF_PROMETHEUS_"
 
 class NoAnswerError(UserError):
     """Prometheus is there or not, but does not answer as it should; the rest can be audited."""
+
+    status = 0
+    """The HTTP status that it answered with; 0 if it did not."""
 
 
 class Place(Struct, frozen=True):
@@ -102,18 +106,19 @@ def find(where: str, api: Api) -> Place:
     )
 
 
-def read(place: Place, snapshot: Snapshot) -> Metrics:
+def read(place: Place, snapshot: Snapshot, api: Api | None = None) -> Metrics:
     """Ask for the metrics of every LLM workload's pods, each metric once.
 
     Args:
         place: As :func:`find` returned it.
         snapshot: The cluster, with its pods.
+        api: The cluster, to ask pods themselves; None leaves out what needs them.
 
     Raises:
         NoAnswerError: Prometheus can't be reached, lets nobody in, or is none.
     """
     pods = _Pods(pod for workload in snapshot.workloads for pod in pods_of(snapshot, workload))
-    asking = _Asking(place)
+    asking = Conversation(place)
     at = asking.clock()
     ages, histograms = {}, {}
     for name in _names(snapshot, "waiting"):
@@ -128,10 +133,15 @@ def read(place: Place, snapshot: Snapshot) -> Metrics:
             if found is not None:
                 unit_s = 0.001 if name.endswith("_ms") else 1.0
                 histograms[name] = _histograms(found, pods, unit_s)
-    return Metrics(place.said, at, WINDOW_S, ages, histograms, asking.failures)
+    links = None
+    if api is not None:
+        links = chain.read(
+            chain.Asking(asking.at, asking.targets, asking.clock, pods.of, named_by), api, snapshot
+        )
+    return Metrics(place.said, at, WINDOW_S, ages, histograms, asking.failures, links)
 
 
-class _Asking:
+class Conversation:
     """A conversation with one Prometheus."""
 
     def __init__(self, place: Place) -> None:
@@ -156,7 +166,32 @@ class _Asking:
             return None
         return [item for item in found if isinstance(item, dict)]
 
-    def _ask(self, query: str) -> list[Any]:
+    def at(self, query: str, when: float) -> list[dict[str, Any]]:
+        """Return a query's series at a time; a scalar is one without labels.
+
+        Raises:
+            NoAnswerError: It failed.
+        """
+        found = self._ask(query, {"time": f"{when:.3f}"})
+        if found and not isinstance(found[0], dict):
+            return [{"metric": {}, "value": found}]
+        return [item for item in found if isinstance(item, dict)]
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Return the active targets.
+
+        Raises:
+            NoAnswerError: There is no telling, as by a server that scrapes nothing itself.
+        """
+        found = self._call(lambda: self._connect.get_targets("active"))
+        active = found.get("activeTargets") if isinstance(found, dict) else None
+        return [item for item in active or () if isinstance(item, dict)]
+
+    def _ask(self, query: str, params: dict[str, str] | None = None) -> list[Any]:
+        found = self._call(lambda: self._connect.custom_query(query, params, timeout=_TIMEOUT_S))
+        return found if isinstance(found, list) else []
+
+    def _call(self, ask: Callable[[], object]) -> object:
         from prometheus_api_client.exceptions import (  # noqa: PLC0415 - slow to load
             PrometheusApiClientException,
         )
@@ -165,17 +200,21 @@ class _Asking:
         if self.place.through is not None:
             self.place.through.calls["get services/proxy"] += 1
         try:
-            found = self._connect.custom_query(query, timeout=_TIMEOUT_S)
+            return ask()
         except PrometheusApiClientException as error:
             raise self._refused(str(error)) from None
         except (RequestException, LookupError, TypeError, ValueError) as error:
             raise NoAnswerError(
                 f"Prometheus at {self.place.said} does not answer: {_plain(error, self.place)}"
             ) from None
-        return found if isinstance(found, list) else []
 
     def _refused(self, said: str) -> NoAnswerError:
         status = int(next(iter(re.findall(r"\d{3}", said)), "0"))
+        error = self._error(status, said)
+        error.status = status
+        return error
+
+    def _error(self, status: int, said: str) -> NoAnswerError:
         if status == 403 and self.place.through is not None:  # noqa: PLR2004 - HTTP's own number
             return NoAnswerError(
                 f"forbidden: no permission to get services/proxy for {self.place.said}",
@@ -221,6 +260,13 @@ class _Pods:
                 return alike[0]
         instance = str(labels.get("instance", ""))
         return self._by_ip.get(instance.rpartition(":")[0].strip("[]"))
+
+
+def named_by(labels: Mapping[str, Any]) -> str:
+    """Return the pod that labels name, as ``namespace/name``; empty if they name none."""
+    space = next((str(labels[name]) for name in _NAMESPACES if name in labels), "")
+    name = next((str(labels[name]) for name in _PODS if name in labels), "")
+    return f"{space}/{name}" if space and name else name
 
 
 def _names(snapshot: Snapshot, meaning: str) -> list[str]:

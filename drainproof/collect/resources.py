@@ -95,6 +95,30 @@ _HEADER: Final = """\
 """
 _PROMETHEUS: Final = """\
 ---
+# Only for --prometheus, to hold an autoscaler's query against what pods say themselves: allows GET
+# of whatever pods serve. Without it the check query-answers is inconclusive.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: drainproof-pods
+rules:
+- apiGroups: [""]
+  resources: [pods/proxy]
+  verbs: [get]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: drainproof-pods
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: drainproof-pods
+subjects:
+- kind: ServiceAccount
+  name: drainproof-audit
+  namespace: drainproof
+---
 # Only for --prometheus NAMESPACE/SERVICE, which reaches Prometheus through the API server. Not
 # needed for --prometheus URL. Name your Service and its port; drainproof asks for exactly these.
 apiVersion: rbac.authorization.k8s.io/v1
@@ -136,7 +160,7 @@ def cluster_role() -> dict[str, Any]:
     rules += [
         {"apiGroups": [""], "resources": [CONFIG_MAP.plural], "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]},
-        {"nonResourceURLs": ["/apis", "/apis/*"], "verbs": ["get"]},
+        {"nonResourceURLs": ["/apis", "/apis/*", "/version"], "verbs": ["get"]},
     ]
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",

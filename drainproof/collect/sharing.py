@@ -6,13 +6,14 @@ different ones. Nobody may change an object that was read, since others may hold
 
 from __future__ import annotations
 
-import re
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from drainproof.collect import yaml_text
+from drainproof.model.form import Form, named
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from drainproof.model.shape import Raw
@@ -24,9 +25,9 @@ _TEMPLATE = "\n  template:\n"
 _SPEC = "\n    spec:\n"
 _MARK = "{drainproof: the spec of the pods}"
 _MARKED = {"drainproof": "the spec of the pods"}
-_INSIDE = re.compile(r"(?:(?: {5}[^\n]*)?\n)*(?: {5}[^\n]*\Z)?")
+_INSIDE = regex(r"(?:(?: {5}[^\n]*)?\n)*(?: {5}[^\n]*\Z)?")
 """The rows under ``spec`` of a pod template, in two spaces' indentation."""
-_COMMENT = re.compile(r" {0,4}#")
+_COMMENT = regex(r" {0,4}#")
 
 
 class Sharing:
@@ -36,6 +37,21 @@ class Sharing:
         self._known: dict[bytes, Any] = {}
         self._by_text: dict[str, Raw] = {}
         """What the text under ``spec`` of a pod template holds."""
+        self._forms: dict[str, Form] = {}
+        """Documents that were parsed, by their text without the number in their name."""
+
+    def twin(self, text: str) -> tuple[Raw, Form] | None:
+        """Return what a document holds that differs from one before in its number only, unparsed.
+
+        Args:
+            text: A document of a file, without control characters.
+        """
+        numbered = named(text)
+        form = self._forms.get(numbered[1]) if numbered else None
+        if form is None or numbered is None:
+            return None
+        found = form.of(numbered[0])
+        return None if found is None else (found, form)
 
     def parse(self, text: str) -> object:
         """Return what a document holds, as :func:`yaml_text.parse` does and :meth:`share` then.
@@ -48,9 +64,15 @@ class Sharing:
         Raises:
             YamlError: Kubernetes would not read it.
         """
-        found = self._parse_apart(text)
-        if found is not None:
-            return found
+        found = self._parse_apart(text) or self._parse_whole(text)
+        numbered = named(text)
+        if numbered is not None and numbered[1] not in self._forms:
+            if len(self._forms) > _MOST_TEXTS:
+                self._forms.clear()
+            self._forms[numbered[1]] = Form(numbered[1], numbered[0], found)
+        return found
+
+    def _parse_whole(self, text: str) -> object:
         whole = yaml_text.parse(text, is_plain=True)
         try:
             return self._shared(whole)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml_rs
 
+from drainproof.patterns import regex
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -31,13 +33,16 @@ _DIFFERS = (
     r"(?:(?:[yYnNoO](?:|es|ES|o|O|n|N|ff|FF)|=)(?=[\s,\]}:#]|\Z)"
     r"|[-+]?0[0-9_xXoObB]|[-+]?[0-9]+_|[-+]?\.[inIN]|!|<<|\*\w)"
 )
-_AMBIGUOUS = tuple(re.compile(before + _DIFFERS) for before in _BEFORE)
-_END_MARKER = re.compile(r"^\.\.\.", re.MULTILINE)
-_DEEP_ROW = tuple(re.compile(rf"{first}[ \t]+(?:[-?:][ \t]+){{150}}") for first in ("-", r"\?"))
-_BRACKET = re.compile(r"[\[\]{}]")
+_BEGINS = r"(?=[yYnNoO=+\-0-9.!<*])"  # of what differs: most values are told by their first letter
+_AMBIGUOUS = tuple(regex(before + _BEGINS + _DIFFERS) for before in _BEFORE)
+_ANCHOR = regex(r"(?:^|[-:?,\[{])[ \t]*&[\w-]*[^\w\s-]", re.MULTILINE)
+"""An anchor whose name YAML 1.1 does not allow, such as ``&a:``."""
+_END_MARKER = regex(r"^\.\.\.", re.MULTILINE)
+_DEEP_ROW = tuple(regex(rf"{first}[ \t]+(?:[-?:][ \t]+){{150}}") for first in ("-", r"\?"))
+_BRACKET = regex(r"[\[\]{}]")
 _MAX_BRACKETS = 1000
 """How deep brackets may nest. Deeper ones overflow the stack of PyYAML's parser."""
-_PLACE = re.compile(r"at line (\d+)|line (\d+), column")
+_PLACE = regex(r"at line (\d+)|line (\d+), column")
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE"), True),
@@ -46,8 +51,8 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("off", "Off", "OFF"), False),
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
 }
-_INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|[1-9][0-9_]*|0)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INTEGER = regex(r"[-+]?(?:0[xX][0-9a-fA-F_]+|0[oO]?[0-7_]+|0[bB][01_]+|[1-9][0-9_]*|0)")
+_FLOAT = regex(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
 class YamlError(ValueError):
@@ -88,6 +93,7 @@ def plain(text: str) -> bool:
         "<<" not in text
         and "{{" not in text  # a Helm template: to the fast parser, a mapping with a mapping as key
         and not any(pattern.search(text) for pattern in _AMBIGUOUS)
+        and not ("&" in text and _ANCHOR.search(text))
         and not ("\n..." in text and _END_MARKER.search(text))
         and not _has_deep_row(text)
     )

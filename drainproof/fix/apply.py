@@ -13,14 +13,13 @@ from msgspec import Struct, field
 
 from drainproof.collect.lines import steps
 from drainproof.judge.verdict import Verdict
-from drainproof.model.secrets import holds_one
 from drainproof.model.snapshot import Item, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from drainproof.judge import audit
-    from drainproof.model.finding import Origin
+    from drainproof.model.finding import Finding, Origin
     from drainproof.model.shape import Raw
 
 ROUNDS = 20
@@ -46,7 +45,7 @@ def mend(
     snapshot: Snapshot,
     audited: Callable[[Snapshot], audit.AuditResult],
     *,
-    hides: bool = False,
+    refuses: Callable[[Mended], bool] = lambda _: False,
 ) -> tuple[list[Mended], audit.AuditResult]:
     """Return the objects that could be mended, and the audit of what they are then.
 
@@ -56,8 +55,8 @@ def mend(
     Args:
         snapshot: What was collected.
         audited: Audits a Snapshot.
-        hides: Whether fields that hold a secret are left alone: what is written to a patch, or to a
-            terminal, would show it.
+        refuses: Tells of an object, mended, whether it can't be written so, such as a patch that
+            would show a secret. The finding is left then.
     """
     items = list(snapshot.items)
     at = {id(item.object): index for index, item in enumerate(items)}
@@ -73,21 +72,14 @@ def mend(
                 continue
             key = (index, outcome.check.slug, repr(sorted(finding.repair.items())))
             paths = [steps(path) for path in finding.repair]
-            if hides and holds_one(list(finding.repair.values())):
-                continue
             if key in tried or _overlaps(paths, touched.get(index, ())):
                 continue  # it did not help, or the next round sees what it is worth then
             tried.add(key)
-            entry = mended.get(index)
-            if entry is None:
-                before = items[index].object
-                after = unshared(before)
-                origin = items[index].origin
-                entry = mended[index] = Mended(before, after, origin, finding.object)
-            for path, value in finding.repair.items():
-                put(entry.after, steps(path), unshared(value))
-                entry.fields[path] = value
+            entry = _mended(mended.get(index) or items[index], finding)
+            if refuses(entry):
+                continue
             entry.checks.append((outcome.check.slug, finding.path))
+            mended[index] = entry
             touched.setdefault(index, []).extend(paths)
             changed = True
         if not changed:
@@ -98,6 +90,23 @@ def mend(
         at = {id(item.object): index for index, item in enumerate(items)}
         result = audited(_with(snapshot, items))
     return [mended[index] for index in sorted(mended)], result
+
+
+def _mended(what: Mended | Item, by: Finding) -> Mended:
+    """Return an object with a finding's repair in it, beside what was mended in it before."""
+    if isinstance(what, Item):
+        what = Mended(what.object, what.object, what.origin, by.object)
+    made = Mended(
+        what.before,
+        unshared(what.after),
+        what.origin,
+        what.ref,
+        {**what.fields, **by.repair},
+        [*what.checks],
+    )
+    for path, value in by.repair.items():
+        put(made.after, steps(path), unshared(value))
+    return made
 
 
 def unshared(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest

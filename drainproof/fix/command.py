@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from drainproof import completion
 from drainproof.collect import files
 from drainproof.errors import ExitCode, UserError
+from drainproof.examples import examples
 from drainproof.fix import in_place as files_written
 from drainproof.fix import patch
 from drainproof.fix.apply import Mended, mend
@@ -16,16 +18,24 @@ from drainproof.judge import audit
 from drainproof.judge import config as settings
 from drainproof.judge.options import FILE, config_of, settled
 from drainproof.judge.verdict import Verdict
+from drainproof.model.secrets import without_forms
+from drainproof.report.output import to_file, to_standard_output
 from drainproof.report.text import printable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from drainproof.model.finding import Finding
 
 
-@click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.command(
+    epilog=examples(
+        "drainproof fix deploy/ > fixes.yaml",
+        "drainproof fix deploy/ --in-place",
+        "drainproof fix deploy/ --select grace-period --select prestop-delay",
+    )
+)
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH...", shell_complete=completion.files
+)
 @click.option(
     "--in-place", is_flag=True, help="Write into the files themselves; comments and order stay."
 )
@@ -53,7 +63,9 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
     if not snapshot.workloads and not snapshot.problems:
         raise audit.nothing_to_audit(snapshot)
     mended, result = mend(
-        snapshot, lambda found: settings.Audit(found, config).run(checks), hides=not in_place
+        snapshot,
+        lambda found: settings.Audit(found, config).run(checks),
+        refuses=(lambda _: False) if in_place else (lambda entry: not patch.can_write(entry)),
     )
     if in_place:
         refused = [entry for entry in mended if not files_written.can_write(entry)]
@@ -63,16 +75,16 @@ def fix(**given: Any) -> None:  # noqa: ANN401 - options, by their names
             rendered = origin is not None and origin.line == 0
             raise UserError(
                 f"{where}: {refused[0].ref} "
-                + (
-                    "was rendered from it" if rendered else "is in no YAML file that can be written"
-                ),
+                + ("was rendered from it" if rendered else "is in no file that can be written"),
                 hint="Without --in-place the same fixes are written as a patch.",
             )
         files_written.write(mended)
+    elif output is None:
+        to_standard_output([patch.write(mended)])
     else:
-        _write(patch.write(mended), output)
+        to_file(output, [patch.write(mended)])
     for problem in result.problems:
-        click.echo(f"error: {printable(str(problem))}", err=True)
+        click.echo(f"error: {printable(without_forms(str(problem)))}", err=True)
     _summarise(mended, result)
     sys.exit(int(_exit_code(result)))
 
@@ -85,16 +97,6 @@ def _exit_code(result: audit.AuditResult) -> ExitCode:
 
 def _left(result: audit.AuditResult) -> list[tuple[audit.Outcome, Finding]]:
     return [found for found in result.findings if found[1].verdict is not Verdict.WAIVED]
-
-
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        sys.stdout.write(text)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
 
 
 def _summarise(mended: list[Mended], result: audit.AuditResult) -> None:

@@ -1,13 +1,15 @@
 """Writes mended fields into the files that they came from; comments, order and quotes are kept.
 
-Only documents with something mended are written anew, everything else stays byte for byte. What
-would not read back as the mended object is refused, and the file is left alone.
+Only what is mended is written anew, all else stays byte for byte. What would not read back as the
+mended object is refused, and the file is left alone.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from drainproof.collect import yaml_text
 from drainproof.collect.lines import steps
 from drainproof.errors import UserError
+from drainproof.fix import layout
 from drainproof.fix.apply import put, unshared
 
 if TYPE_CHECKING:
@@ -26,13 +29,13 @@ if TYPE_CHECKING:
 
 
 def can_write(entry: Mended) -> bool:
-    """Tell whether an object came out of a YAML file that can be written, as it stands there."""
+    """Tell whether an object came out of a file that can be written, as it stands there."""
     origin = entry.origin
     return (
         origin is not None
         and origin.end > origin.start  # neither rendered nor out of a saved Snapshot
         and origin.file != "-"
-        and origin.file.lower().endswith((".yaml", ".yml"))
+        and origin.file.lower().endswith((".yaml", ".yml", ".json"))
         and Path(origin.file).is_file()
     )
 
@@ -71,36 +74,81 @@ def _mended(name: str, entries: list[tuple[Origin, Mended]]) -> str:
 
 def _document(name: str, text: str, found: list[Mended]) -> str:
     """Return a document's text with the mended fields in it."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    head, body = _separator(text)
+    expected: Any = unshared(yaml_text.parse(body, is_plain=False))
+    before: Any = unshared(expected)
+    fields: list[tuple[tuple[str | int, ...], Any]] = []
+    for entry in found:
+        prefix = entry.origin.prefix if entry.origin else ()
+        try:
+            stands = _at(expected, prefix) == entry.before
+        except (LookupError, TypeError):
+            stands = False
+        if not stands:
+            raise UserError(f"{name}: it changed since it was read; run it again")
+        for path, value in entry.fields.items():
+            fields.append(((*prefix, *steps(path)), value))
+            put(expected, *fields[-1])
+    rewritten, mended = _written(name, body.replace("\r\n", "\n"), before, expected, fields)
+    if not body.endswith("\n"):
+        rewritten, mended = rewritten.rstrip("\n"), mended.rstrip("\n")
+    for written in (
+        layout.kept(body, rewritten, mended, newline),
+        mended if newline == "\n" else mended.replace("\n", newline),
+    ):
+        if _reads_as(written, expected):
+            return head + written
+    raise _refused(name, "it would not read back as it should")
+
+
+def _written(
+    name: str,
+    body: str,
+    before: Any,  # noqa: ANN401 - a document of any form
+    after: Any,  # noqa: ANN401 - same
+    fields: Iterable[tuple[tuple[str | int, ...], Any]],
+) -> tuple[str, str]:
+    """Return a document as a writer lays it out, as it was and mended."""
+    if body.lstrip().startswith("{") and _is_json(body, before):
+        indent = re.search(r"\n([ \t]+)", body)
+        first, second = (
+            json.dumps(one, ensure_ascii=body.isascii(), indent=indent[1] if indent else None)
+            for one in (before, after)
+        )
+        return f"{first}\n", f"{second}\n"
     from ruamel.yaml import YAML  # noqa: PLC0415 - only where a file is written
     from ruamel.yaml.error import YAMLError  # noqa: PLC0415 - same
 
-    newline = "\r\n" if "\r\n" in text else "\n"
-    head, body = _separator(text)
     writer = YAML()
     writer.preserve_quotes = True
     writer.width = 100_000
     mapping, sequence, offset = _indentation(body)
     writer.indent(mapping=mapping, sequence=sequence, offset=offset)
+    rewritten, mended = io.StringIO(), io.StringIO()
     try:
         tree = writer.load(body)
-        expected: Any = unshared(yaml_text.parse(body, is_plain=False))
-        for entry in found:
-            prefix = entry.origin.prefix if entry.origin else ()
-            if _at(expected, prefix) != entry.before:
-                raise UserError(f"{name}: it changed since it was read; run it again")
-            for path, value in entry.fields.items():
-                _put(tree, (*prefix, *steps(path)), value)
-                put(expected, (*prefix, *steps(path)), value)
-        out = io.StringIO()
-        writer.dump(tree, out)
+        writer.dump(tree, rewritten)
+        for path, value in fields:
+            _put(tree, path, value)
+        writer.dump(tree, mended)
     except (YAMLError, LookupError, TypeError) as error:
         raise _refused(name, str(error).partition("\n")[0]) from None
-    written = out.getvalue()
-    if not body.endswith("\n"):
-        written = written.rstrip("\n")
-    if yaml_text.parse(written, is_plain=False) != expected:
-        raise _refused(name, "it would not read back as it should")
-    return head + (written.replace("\n", newline) if newline != "\n" else written)
+    return rewritten.getvalue(), mended.getvalue()
+
+
+def _is_json(body: str, read: object) -> bool:
+    try:
+        return bool(json.loads(body) == read)
+    except ValueError:
+        return False
+
+
+def _reads_as(written: str, expected: object) -> bool:
+    try:
+        return yaml_text.parse(written, is_plain=False) == expected
+    except yaml_text.YamlError:
+        return False
 
 
 def _put(tree: Any, path: tuple[str | int, ...], value: object) -> None:  # noqa: ANN401 - ruamel's own types

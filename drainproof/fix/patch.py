@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drainproof.collect.lines import steps
+from drainproof.model.secrets import holds_one
+from drainproof.report.found import shown
+from drainproof.report.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,11 +37,28 @@ def write(mended: Iterable[Mended]) -> str:
     """Return the patches as YAML, one document an object; empty if there is none."""
     import yaml  # noqa: PLC0415 - only where something was mended
 
-    return "---\n".join(
-        f"# {entry.ref}: {', '.join(dict.fromkeys(slug for slug, _ in entry.checks))}\n"
-        + yaml.safe_dump(patch(entry), sort_keys=False, allow_unicode=True, width=1000)
-        for entry in mended
-    )
+    documents = []
+    for entry in mended:
+        slugs = ", ".join(dict.fromkeys(slug for slug, _ in entry.checks))
+        heading = f"# {printable(entry.ref)}: {slugs}\n"
+        body, escaped = (
+            yaml.safe_dump(patch(entry), sort_keys=False, allow_unicode=as_it_is, width=1000)
+            for as_it_is in (True, False)
+        )
+        shown = all(printable(line) == line for line in body.splitlines())
+        documents.append(heading + (body if shown else escaped))
+    return "---\n".join(documents)
+
+
+def can_write(entry: Mended) -> bool:
+    """Tell whether an object can be mended by a patch.
+
+    It needs a name to be found by, and its patch must hold no secret, such as in a list that it
+    gives whole: it would carry it to where it has never been.
+    """
+    written = patch(entry)
+    named = bool(written["metadata"].get("name"))
+    return named and not holds_one(written) and shown(written) == written
 
 
 def patch(entry: Mended) -> Raw:

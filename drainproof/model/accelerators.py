@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from drainproof.model import arguments, shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.quantity import GIB, quantity
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,9 +42,9 @@ _VENDORS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Vendor and the beginnings of its resources' names, by the domain of its device plugin."""
 
-_AMOUNT = re.compile(r"mem|vcore|gpucores?$|gpu-core|millicores|tiles|percentage|ratio|monitoring")
-_MIG = re.compile(r"mig-\d+g\.(\d+)gb")
-_CPU = re.compile(r"(?:^|[-_./:])cpu(?:$|[-_.:/@\d])")
+_AMOUNT = regex(r"mem|vcore|gpucores?$|gpu-core|millicores|tiles|percentage|ratio|monitoring")
+_MIG = regex(r"mig-\d+g\.(\d+)gb")
+_CPU = regex(r"(?:^|[-_./:])cpu(?:$|[-_.:/@\d])")
 _CPU_ENV = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_NUM_OF_RESERVED_CPU")
 _OWN_RUNTIMES = ("nvidia", "nvidia-cdi", "nvidia-legacy", "amd")
 _DRA_CLASSES = ("gpu", "mig", "tpu", "neuron", "gaudi", "npu", "xpu")
@@ -452,7 +452,7 @@ _PRODUCTS = (
 )
 """GB of memory by a part of the product's name, where the name doesn't say them itself; of several
 sizes the largest that is sold without its size in the name."""
-_SIZE_IN_NAME = re.compile(r"(\d{2,3})gb(?![a-z])")
+_SIZE_IN_NAME = regex(r"(\d{2,3})gb(?![a-z])")
 
 
 @lru_cache(maxsize=128)

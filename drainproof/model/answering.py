@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
+_KEY = "VLLM_API_KEY"
+
+
 def unanswered(
     workload: Workload, engine: Engine, probe: Probe
 ) -> tuple[str, str, int | str | None] | None:
@@ -29,10 +32,30 @@ def unanswered(
     if led == "nowhere":
         wrong = f"it asks port {probe.port}, and {engine.title} listens on {engine.port}"
         return f"{at}.port", wrong, engine.port
+    if led == "engine" and (wrong := keyless(workload, engine, probe)):
+        return f"{at}.path", wrong, engine.health_path
     if led == "engine" and probe.form == "httpGet" and not _has(engine, probe.url_path):
         wrong = f"{engine.title} answers no GET at {probe.url_path}"
         return f"{at}.path", wrong, engine.health_path
     return None
+
+
+def keyless(workload: Workload, engine: Engine, probe: Probe) -> str:
+    """Return that a probe lacks the key that the engine asks for, in words; empty if it does not.
+
+    vLLM asks for one at all paths below ``/v1``.
+    """
+    container = workload.container
+    if probe.form != "httpGet" or engine.name != "vllm" or container is None:
+        return ""
+    asks = "--api-key" in engine.flags or (
+        _KEY in container.env_names and container.env.get(_KEY) != ""
+    )
+    if not asks or "authorization" in probe.headers:
+        return ""
+    if not probe.url_path.lstrip("/").startswith("v1/"):
+        return ""
+    return f"{engine.title} answers 401 at {probe.url_path}, since the probe sends no API key"
 
 
 def _has(engine: Engine, url_path: str) -> bool:

@@ -39,6 +39,10 @@ class Probe(Struct, frozen=True):
     period_s: int
     timeout_s: int
     failure_threshold: int
+    grace_s: int | None = None
+    """Seconds until SIGKILL when it acts; None if it is the pod's own grace period."""
+    headers: frozenset[str] = frozenset()
+    """Names of the headers that an HTTP probe sends, in lower case."""
 
     @property
     def patience_s(self) -> int:
@@ -92,12 +96,31 @@ class Container(Struct, frozen=True, kw_only=True):
     @property
     def command_line(self) -> tuple[str, ...]:
         """Command and arguments, with each ``$(NAME)`` whose value is known filled in."""
-        return tuple(shell.expand_references(word, self.env) for word in self.argv)
+        return shell.expand_words(self.argv, self.env)
 
     @property
     def sidecar(self) -> bool:
         """Whether it is an init container that goes on running beside the others."""
         return self.raw.get("restartPolicy") == "Always"
+
+    @property
+    def load_probe(self) -> Probe | None:
+        """The probe that kills an engine which loads too long, if one is known to.
+
+        The startup probe; without one, a liveness probe that asks what the readiness probe asks.
+        """
+        if self.startup is not None:
+            return self.startup
+        liveness, readiness = self.liveness, self.readiness
+        if liveness is None or readiness is None:
+            return None
+        same = (liveness.form, liveness.url_path, liveness.port, liveness.command) == (
+            readiness.form,
+            readiness.url_path,
+            readiness.port,
+            readiness.command,
+        )
+        return liveness if same else None
 
     @property
     def serves(self) -> bool:
@@ -116,10 +139,7 @@ def read(raw: Raw, path: str, seen: Seen | None = None) -> Container:
     Raises:
         ShapeError: A field holds another type than Kubernetes wants.
     """
-    env, env_names = _env(raw, path)
-    if seen is not None and seen.variables:
-        env = {**seen.variables, **env}
-        env_names = env_names | seen.variables.keys()
+    env, env_names = _env(raw, path, seen.variables if seen is not None else {})
     ports = _ports(raw, path)
     resources = shape.mapping(raw, "resources", path)
     limits = shape.mapping(resources, "limits", f"{path}.resources")
@@ -162,26 +182,37 @@ def _accelerators(limits: Raw, path: str) -> dict[str, int]:
     return {
         name: int(quantity(count, shape.join(path, name)))
         for name, count in limits.items()
-        if "/" in name and _is_accelerator(name)
+        if is_accelerator(name)
     }
 
 
 @lru_cache(maxsize=64)
-def _is_accelerator(name: str) -> bool:
-    return any(part in name for part in _ACCELERATORS)
+def is_accelerator(name: str) -> bool:
+    """Tell whether a resource is an accelerator: ``nvidia.com/gpu``."""
+    return "/" in name and any(part in name for part in _ACCELERATORS)
 
 
-def _env(raw: Raw, path: str) -> tuple[dict[str, str], frozenset[str]]:
+def _env(raw: Raw, path: str, seen: Mapping[str, str]) -> tuple[dict[str, str], frozenset[str]]:
+    """Return the variables with a known value, and the names of all.
+
+    A value may refer to variables that are written before it.
+    """
     variables = shape.mappings(raw, "env", path)
     if not variables:
-        return {}, frozenset()
-    env: dict[str, str] = {}
-    names: set[str] = set()
+        return dict(seen), frozenset(seen)
+    env = dict(seen)
+    names = set(seen)
+    growth = 0
     for index, item in enumerate(variables):
         name = shape.text(item, "name", f"{path}.env[{index}]")
         names.add(name)
-        if "valueFrom" not in item:
-            env[name] = shape.text(item, "value", f"{path}.env[{index}]")
+        if "valueFrom" in item:
+            continue
+        value = written = shape.text(item, "value", f"{path}.env[{index}]")
+        if "$(" in written and growth < shell.MAX_GROWTH:
+            value = shell.expand_references(written, env)
+            growth += len(value) - len(written)
+        env[name] = value
     return env, frozenset(names)
 
 
@@ -220,4 +251,13 @@ def _probe(raw: Raw, key: str, path: str, ports: Mapping[str, int]) -> Probe | N
         period_s=shape.integer(probe, "periodSeconds", path, 10) or 10,
         timeout_s=shape.integer(probe, "timeoutSeconds", path, 1) or 1,
         failure_threshold=shape.integer(probe, "failureThreshold", path, 3) or 3,
+        grace_s=shape.integer(probe, "terminationGracePeriodSeconds", path, 0)
+        if "terminationGracePeriodSeconds" in probe
+        else None,
+        headers=frozenset(
+            shape.text(header, "name", f"{path}.httpGet.httpHeaders").lower()
+            for header in shape.mappings(action, "httpHeaders", f"{path}.httpGet")
+        )
+        if form == "httpGet"
+        else frozenset(),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.quantity import Share
-from drainproof.model.selector import Selector, same_namespace
+from drainproof.model.selector import Asking, Selector, same_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
+GUARDED = ("Deployment", "StatefulSet", "ReplicaSet", "Rollout")
+"""Kinds of workloads that the disruption controller counts the replicas of, so that a budget can
+guard them."""
 MOST_REPLICAS = 10_000
 """No LLM deployment is larger; keeps an absurd maximum from taking minutes."""
 
@@ -27,8 +30,9 @@ def replica_counts(workload: Workload, scalers: Sequence[Scaler]) -> range:
     """Return every number of replicas that a workload may have: what its autoscalers allow."""
     if not scalers:
         return range(workload.replicas, workload.replicas + 1)
-    lowest = min(scaler.min_replicas for scaler in scalers)
-    highest = max(scaler.max_replicas for scaler in scalers)
+    lowest, highest = scalers[0].min_replicas, scalers[0].max_replicas
+    for scaler in scalers[1:]:
+        lowest, highest = min(lowest, scaler.min_replicas), max(highest, scaler.max_replicas)
     return range(lowest, max(lowest, min(highest, MOST_REPLICAS)) + 1)
 
 
@@ -89,40 +93,49 @@ def _share(spec: Raw, key: str) -> Share | None:
 
 
 class _Index(Struct):
-    by_label: dict[tuple[str, str], list[DisruptionBudget]] = field(default_factory=dict)
-    """By the first label that a budget asks for."""
-    by_expression: list[DisruptionBudget] = field(default_factory=list)
-    """Those that ask for no label."""
-    selectless: list[DisruptionBudget] = field(default_factory=list)
+    asking: Asking[DisruptionBudget]
+    selectless: list[DisruptionBudget]
 
 
 def _index(snapshot: Snapshot) -> _Index:
-    index = _Index()
-    for budget in snapshot.read("policy", "PodDisruptionBudget", DisruptionBudget.from_object):
-        if budget.selector.labels:
-            first = next(iter(budget.selector.labels.items()))
-            index.by_label.setdefault(first, []).append(budget)
-        elif budget.selects_any:
-            index.by_expression.append(budget)
-        else:
-            index.selectless.append(budget)
-    return index
+    budgets = snapshot.read("policy", "PodDisruptionBudget", DisruptionBudget.from_object)
+    return _Index(
+        Asking((budget.selector.labels, budget) for budget in budgets if budget.selects_any),
+        [budget for budget in budgets if not budget.selects_any],
+    )
 
 
 def budgets_for(snapshot: Snapshot, workload: Workload) -> tuple[DisruptionBudget, ...]:
     """Return the PodDisruptionBudgets that select a workload's pods."""
-    index = snapshot.join(_index)
+    asking = snapshot.join(_index).asking
+    if not asking:
+        return ()
     labels = workload.pod_labels
-    asked = (budget for pair in labels.items() for budget in index.by_label.get(pair, ()))
     return tuple(
         budget
-        for budget in (*asked, *index.by_expression)
+        for budget in (*asking.candidates(labels), *asking.for_nothing)
         if same_namespace(budget, workload) and budget.selects(labels)
     )
 
 
 def selectless_budgets(snapshot: Snapshot, workload: Workload) -> tuple[DisruptionBudget, ...]:
-    """Return the PodDisruptionBudgets of a workload's namespace that select no pod at all."""
-    return tuple(
-        budget for budget in snapshot.join(_index).selectless if same_namespace(budget, workload)
-    )
+    """Return the PodDisruptionBudgets that select no pod, and that a workload is first to need.
+
+    Each belongs to one workload of its namespace, so that it is blamed once, not once for each.
+    """
+    return snapshot.join(_selectless).get(id(workload), ())
+
+
+def _selectless(snapshot: Snapshot) -> dict[int, tuple[DisruptionBudget, ...]]:
+    """Return budgets without a selector by the first workload that no budget selects."""
+    found: dict[int, tuple[DisruptionBudget, ...]] = {}
+    for budget in snapshot.join(_index).selectless:
+        for workload in snapshot.workloads:
+            if (
+                workload.kind in GUARDED
+                and same_namespace(budget, workload)
+                and not budgets_for(snapshot, workload)
+            ):
+                found[id(workload)] = (*found.get(id(workload), ()), budget)
+                break
+    return found

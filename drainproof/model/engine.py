@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from drainproof.model import engines, shell
+from drainproof.model import engines, polling, shell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from drainproof.model.container import Container
     from drainproof.model.engines import Drain, EngineFacts, Version
+    from drainproof.model.polling import Polling
 
 ENGINE_ANNOTATION = "drainproof.dev/engine"
 """Pod annotation that names the engine where neither command nor image tell it."""
@@ -26,6 +27,9 @@ _NUMBERS = r"(\d{1,4}(?:\.\d{1,4}){1,3})"
 _PLAIN_VERSION = re.compile(rf"(?:^|[-_]v)v?{_NUMBERS}")
 _VERSION = re.compile(rf"v?{_NUMBERS}")
 _FLAG = re.compile(r"--?[A-Za-z][\w.-]*")
+_UNRESOLVED = re.compile(r"\$[({]?(\w+|[@*])[^\s]*")
+"""A word that is a variable, as it is written where its value is not known."""
+_MAY_HOLD_FLAGS = re.compile(r"(?i)arg|flag|opt|extra|param|\$[@*]|[@*]\]")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _MAX_FLAGS = 2  # of a signature: one alone may be anybody's
@@ -67,6 +71,9 @@ class Engine(Struct, frozen=True, kw_only=True):
     """The port it listens on; None if it can't be told."""
     metrics_port: int | None
     """The port of its metrics where that is another one; None if it is the same."""
+    words: tuple[str, ...]
+    """Its command line, from the program that starts it on; without that where the image brings
+    it."""
     flags: Mapping[str, str]
     """Flags by name, with dashes, to value: ``--shutdown-timeout`` to ``"120"``. A flag without a
     value is ``"true"``; ``--no-x`` is ``--x`` with ``"false"``. Those of a config file count, too,
@@ -81,6 +88,8 @@ class Engine(Struct, frozen=True, kw_only=True):
     """Seconds that the preStop hook surely delays SIGTERM; 0.0 if none; None if not to be told."""
     prestop_drains: bool
     """Whether the preStop hook waits until no request is running."""
+    polling: Polling
+    """What the preStop hook's loop over the engine's metrics does, if it has one."""
     drain_s: float | None
     """Seconds the engine drains on SIGTERM at most; 0.0 = aborts; infinity = without bound;
     None = unknown."""
@@ -104,6 +113,8 @@ class Engine(Struct, frozen=True, kw_only=True):
     metrics_path: str
     waiting_metric: str
     running_metric: str
+    tokens_metric: str
+    """Counts the tokens that it generated."""
     facts: EngineFacts
 
     @property
@@ -195,6 +206,21 @@ def recognise(container: Container, annotations: Mapping[str, str]) -> Engine | 
     return engine_of((container,), annotations)[0]
 
 
+def others_beside(
+    found: Iterable[Container], chosen: Container
+) -> tuple[tuple[Container, EngineFacts], ...]:
+    """Return the containers of a pod that surely run an engine, too, beside the chosen one."""
+    others = []
+    for container in found:
+        if container.name == chosen.name:
+            continue
+        words, _ = _command_line(container)
+        facts, _, rank = _facts(container, words, None)
+        if facts is not None and (rank == _STARTED or container.gpus):
+            others.append((container, facts))
+    return tuple(others)
+
+
 def engine_of(
     found: Sequence[Container], annotations: Mapping[str, str], *, in_ray: bool = False
 ) -> tuple[Engine | None, Container | None]:
@@ -231,7 +257,9 @@ def _engine(  # noqa: PLR0913 - what was told of the container
     known: bool,
     scripted: bool,
 ) -> Engine:
-    own = parse_flags(_own(facts, words))
+    behind = _own(facts, words)
+    own = parse_flags(behind)
+    known = known and not _hides_flags(behind, facts)
     for name in facts.args_env:
         if name in container.env:
             own = {**own, **parse_flags(_split(container.env[name]))}
@@ -248,6 +276,8 @@ def _engine(  # noqa: PLR0913 - what was told of the container
     version_text = annotations.get(VERSION_ANNOTATION) or _version_text(container.image, facts)
     version = _version(version_text)
     drain = facts.drain(version)
+    running = _metric(facts, "running")
+    polled = polling.read(container.prestop.argv, running, facts.metrics_path)
     return Engine(
         name=facts.name,
         title=facts.title,
@@ -257,12 +287,14 @@ def _engine(  # noqa: PLR0913 - what was told of the container
         path=container.path,
         port=_port(facts, flags, container, scripted=scripted),
         metrics_port=_whole(flags.get(facts.metrics_port_flag, "")) or facts.metrics_port,
+        words=tuple(behind),
         flags=flags,
         flags_known=known,
         config_flags=frozenset(config),
         ignored_config=ignored,
         prestop_s=container.prestop.delay_s,
-        prestop_drains=container.prestop.drains,
+        prestop_drains=polled.drains,
+        polling=polled,
         drain_s=_drain_s(drain, flags, container),
         drain_flag=drain.flag,
         drain_abort_env=drain.abort_env if drain.abort_env in container.env_names else "",
@@ -275,7 +307,8 @@ def _engine(  # noqa: PLR0913 - what was told of the container
         health_path=facts.health_paths[0],
         metrics_path=facts.metrics_path,
         waiting_metric=_metric(facts, "waiting"),
-        running_metric=_metric(facts, "running"),
+        running_metric=running,
+        tokens_metric=_metric(facts, "generation_tokens"),
         facts=facts,
     )
 
@@ -313,19 +346,28 @@ def _command_line(container: Container) -> tuple[tuple[str, ...], bool]:
     script = _script(argv, container)
     if script is None:
         return argv, False
-    for _ in range(_MAX_NESTED):
-        found = shell.commands(script, container.env)
-        nested = None
-        for command in found:
-            inner = _script(command.words, container)
-            if inner is not None and inner != script:
-                nested = nested or inner
-            elif command.program != "echo" and _starts_engine(command.words):
-                return command.words, True
-        if nested is None:
-            break
-        script = nested
-    return tuple(word for command in found for word in command.words), True
+    started, said = _in_script(script, _arguments(argv), container, _MAX_NESTED)
+    return started or said, True
+
+
+def _in_script(
+    script: str, arguments: Sequence[str], container: Container, deepest: int
+) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the words in a script that start the engine, None if none do; and all its words."""
+    said: list[str] = []
+    for command in shell.commands(script, container.env, arguments):
+        inner = _script(command.words, container)
+        if inner is not None and inner != script and deepest > 1:
+            more = _arguments(command.words)
+            started, words = _in_script(inner, more, container, deepest - 1)
+            if started is not None:
+                return started, ()
+            said += words
+        elif command.program != "echo" and _starts_engine(command.words):
+            return command.words, ()
+        else:
+            said += command.words
+    return None, tuple(said)
 
 
 def _starts_engine(words: Sequence[str]) -> bool:
@@ -335,13 +377,29 @@ def _starts_engine(words: Sequence[str]) -> bool:
 
 def _script(argv: Sequence[str], container: Container) -> str | None:
     """Return the script that a command line runs: in ``sh -c``, or in a file of a ConfigMap."""
+    if argv[:1] == ("eval",):
+        return " ".join(argv[1:])
     script = shell.script_of(argv)
     if script is not None or container.seen is None or not container.seen.files:
         return script
-    program = next(iter(argv), "")
-    if shell.basename(program) in shell.SHELLS:
-        program = next((word for word in argv[1:] if not word.startswith("-")), "")
-    return container.seen.file(program) if "/" in program else None
+    at = _file_at(argv)
+    return None if at is None else container.seen.file(argv[at])
+
+
+def _file_at(argv: Sequence[str]) -> int | None:
+    """Return which word names the file that a command line runs; None if none does."""
+    at = shell.shell_at(argv)
+    behind = range(len(argv))[:1] if at is None else range(at + 1, len(argv))
+    found = next((index for index in behind if argv[index][:1] != "-"), None)
+    return found if found is not None and "/" in argv[found] else None
+
+
+def _arguments(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return what the script that a command line runs knows as ``$@``."""
+    if shell.script_of(argv) is not None:
+        return shell.arguments_of(argv)
+    at = _file_at(argv)
+    return () if at is None else tuple(argv[at + 1 :])
 
 
 def _facts(
@@ -387,6 +445,23 @@ def _own(facts: EngineFacts, words: tuple[str, ...]) -> tuple[str, ...]:
     line = " ".join(words)
     found = facts.start_in(line)
     return words[line.count(" ", 0, found.start() + 1) :] if found else words
+
+
+def _hides_flags(words: Sequence[str], facts: EngineFacts) -> bool:
+    """Tell whether one of the words is a variable without a known value that may hold flags."""
+    flagged = False
+    for index, word in enumerate(words):
+        found = _UNRESOLVED.fullmatch(word)
+        if found is None:
+            flagged = flagged or word.startswith("-")
+            continue
+        before = words[index - 1] if index else ""
+        value = before.startswith("-") and "=" not in before
+        if found[1] not in facts.args_env and (
+            _MAY_HOLD_FLAGS.search(word) or (flagged and not value)
+        ):
+            return True
+    return False
 
 
 def _split(line: str) -> tuple[str, ...]:

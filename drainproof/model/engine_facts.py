@@ -101,6 +101,8 @@ class EngineFacts(Struct, frozen=True, kw_only=True, eq=False):
     """Environment variables that operators append to the command line."""
     port: int
     """The port it listens on unless told otherwise."""
+    host: str = ""
+    """The host that it listens on unless told otherwise; empty: all."""
     port_flags: tuple[str, ...] = ("--port",)
     port_env: str = ""
     health_paths: tuple[str, ...]

@@ -33,16 +33,18 @@ BY_NAME = {facts.name: facts for facts in ENGINES}
 NOT_ENGINES = r"""(?x)
       \bvllm\s+(?:bench|chat|complete|collect-env|run-batch)\b
     | vllm[_-]router | vllm\.entrypoints\.(?:\w+\.)*run_batch | production_stack
-    | multi-node-serving\.sh\s+worker | \bdynamo\.\w+
+    | multi-node-serving\.sh\s+worker | \b(?:dynamo|lmcache)\.\w+
     | sglang_router | sglang\.(?:launch_router|bench_\w+) | text-generation-benchmark | genai-perf
     | (?:^|\s|/)(?:sleep|ray|envoy|nginx|curl|wget|huggingface-cli|hf|aws|gsutil|rclone)(?=\s|$)
+    | (?:^|\s|/)(?:lmcache|mooncake)_\w+(?=\s|$)
 """
-"""Command lines that run in engines' images and are no server: routers, benchmarks, downloads."""
+"""Command lines that run in engines' images and are no server: routers, benchmarks, downloads,
+caches."""
 
 NOT_ENGINE_IMAGES = re.compile(
     r"router|gateway|scheduler|(?:^|[-_/])epp(?:$|[-_])|proxy|controller|operator|exporter|sidecar"
     r"|benchmark|(?:^|[-_])bench(?:$|[-_])|loadgen|picker|frontend|dashboard|webhook|autoscaler"
-    r"|(?:^|[-_])(?:web)?ui(?:$|[-_])"
+    r"|(?:^|[-_])(?:web)?ui(?:$|[-_])|embed|rerank"
 )
 """Names of images with an engine's name in them that hold something else."""
 

@@ -12,6 +12,7 @@ from drainproof.judge.verdict import Severity, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from drainproof.model.form import Form
     from drainproof.model.shape import Raw
 
 
@@ -35,6 +36,8 @@ class Origin(Struct, frozen=True, gc=False):
     world: str = ""
     """The folder that it was read from, where another one holds the same workload. The two are for
     two clusters, and nothing joins them; what has no world goes with everything."""
+    form: Form | None = None
+    """What it shares with documents before it that differ in the number in its name only."""
 
 
 class Located(Struct, frozen=True, kw_only=True):
@@ -47,6 +50,8 @@ class Located(Struct, frozen=True, kw_only=True):
     object: Raw
     """The object as it was written."""
     origin: Origin | None = None
+    cluster: str = ""
+    """The context of its cluster, where an audit is of several; else empty."""
 
     @property
     def file(self) -> str:
@@ -55,6 +60,11 @@ class Located(Struct, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> str:
+        """Its name in reports: :attr:`own_ref`, after its cluster where there are several."""
+        return f"{self.cluster}: {self.own_ref}" if self.cluster else self.own_ref
+
+    @property
+    def own_ref(self) -> str:
         """Its name as people write it: ``Deployment/inference/vllm``."""
         return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
 
@@ -65,9 +75,10 @@ class Located(Struct, frozen=True, kw_only=True):
         severity: Severity | None = None,
         *,
         repair: Mapping[str, Any] | None = None,
+        fix: str = "",
     ) -> Finding:
-        """Return a finding at a field; its severity is the check's unless one is given."""
-        return Finding(path, message, self, severity, repair=repair or NOTHING)
+        """Return a finding at a field; severity and fix are the check's unless they are given."""
+        return Finding(path, message, self, severity, repair=repair or NOTHING, fix=fix)
 
     def inconclusive(self, path: str, message: str) -> Finding:
         """Return what says that the check can't be decided, and why."""
@@ -95,6 +106,9 @@ class Finding(Struct, frozen=True, gc=False):
     """Fields of ``where``, by path, and the values that mend it without guessing. Empty where a
     person has to decide. A path may name what is not there yet, and an item of a list by its name:
     ``spec.template.spec.volumes[name=dshm].emptyDir.sizeLimit``."""
+    fix: str = ""
+    """What to do, in a sentence, where that is not what the check's own documentation says first:
+    for another engine, kind or cause. Empty is the check's own."""
 
     @property
     def object(self) -> str:

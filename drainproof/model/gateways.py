@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.limits import Backend, Hop, Limit, seconds
+from drainproof.model.limits import Backend, Hop, Limit, Refused, is_gateway_duration, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 AI_GATEWAY_DEFAULT_S = 60
 """Envoy AI Gateway's default of ``timeouts.request`` (envoyproxy/ai-gateway 795)."""
+NO_DURATION = "{}: expected whole numbers with a unit each, such as 600s or 1m30s"
 OPENSHIFT_DEFAULT_S = 30
 """``haproxy.router.openshift.io/timeout``, between two parts."""
 
@@ -38,13 +39,22 @@ def _http_route(obj: Raw, origin: Origin | None) -> list[Hop]:
         timeouts = shape.mapping(rule, "timeouts", path)
         found: list[Found] = []
         for key in ("request", "backendRequest"):
-            bound = seconds(shape.text(timeouts, key, f"{path}.timeouts"))
+            written = shape.text(timeouts, key, f"{path}.timeouts")
+            at = f"{path}.timeouts.{key}"
+            if written and not is_gateway_duration(written):
+                why = NO_DURATION.format(written)
+                found.append(Refused(where, at, why, mended=key == "request"))
+                continue
+            bound = seconds(written)
             if bound is not None:
-                at = f"{path}.timeouts.{key}"
                 unit = "" if found else "s"  # the API refuses a backendRequest over the request
                 bound = bound or math.inf
                 by = "the gateway"
                 found.append(Limit(where, at, bound, whole=True, by=by, written=True, unit=unit))
+        bounds = [one.seconds for one in found if isinstance(one, Limit)]
+        if len(bounds) > 1 and bounds[0] < bounds[1] < math.inf:
+            why = "a backendRequest that is longer than the request"
+            found.append(Refused(where, f"{path}.timeouts.backendRequest", why))
         if not found and default:
             at = f"{path}.timeouts.request"
             found.append(

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from drainproof.model import kserve, shape
+from drainproof.model import kserve, operators, shape
 from drainproof.model.engine import likely
 from drainproof.model.finding import Located, named
 from drainproof.model.kinds import kind_of
 from drainproof.model.mounted import Mounted, wanted
 from drainproof.model.owners import controller_of, key_of
 from drainproof.model.templates import fragment, raw_specs
-from drainproof.model.workload import Workload, read
+from drainproof.model.workload import Workload, can_be_renamed, read, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -34,6 +34,9 @@ class Gathered(Struct):
     """How many run none."""
     fragments: int = 0
     """How many are patches of workloads that are written elsewhere."""
+    unjudged: list[tuple[Located, str]] = field(default_factory=list)
+    """Those that serve a language model by what is not in the input, and why they can't be judged;
+    they count as others or as fragments too."""
     refused: list[tuple[Located, ShapeError]] = field(default_factory=list)
     """Those that hold a wrong type somewhere."""
 
@@ -66,7 +69,7 @@ def gather(
     used = {name for item, _ in services for name in kserve.uses(item.object)}
     for item, facts in parts if partial else ():
         if key_of(item.object)[2] not in used:
-            gatherer.add(item, facts)
+            gatherer.add_part(item, facts)
     gatherer.add_owned(owned)
     gatherer.look_again()
     return gatherer.gathered
@@ -81,15 +84,22 @@ class _Gatherer:
         self.filled: dict[Key, Raw] = {}
         """Objects with what their operator fills in."""
         self.known: Known = {}
+        self.alike: dict[int, Workload] = {}
+        """The workload of a document, by its form: others of that form differ in their names."""
         self.left: set[Key] = set()
         """Objects that are judged by what was made of them."""
 
     def add(self, item: Item, facts: Kind, whole: Raw | None = None) -> bool:
         """Add the workloads in an object; return whether it says what its pods are."""
+        form = item.origin.form if item.origin is not None and whole is None else None
+        if form is not None and id(form) in self.alike:
+            self.gathered.workloads.append(renamed(self.alike[id(form)], item.object, item.origin))
+            return True
         found = raw_specs(item.object if whole is None else whole, facts)
         specs = [(spec, metadata) for spec, metadata in found if not fragment(spec)]
         if not specs:
             self.gathered.fragments += 1
+            self.note_unjudged(item)
             return False
         engines: list[Workload] = []
         if any(_may_run_engine(*spec) for spec in specs):
@@ -100,11 +110,31 @@ class _Gatherer:
                 return True
             engines = [part for part in parts if part.engine is not None]
         self.gathered.workloads += engines
+        if form is not None and form.blind and engines and can_be_renamed(engines[0]):
+            self.alike[id(form)] = engines[0]
         if not engines:
             self.gathered.others += 1
+            self.note_unjudged(item)
             if any(isinstance(spec, dict) and wanted(spec) for spec, _ in specs):
                 self.unsure.append((item, whole))
         return True
+
+    def add_part(self, item: Item, facts: Kind) -> None:
+        """Add an object of which another one, or its operator, says the rest."""
+        try:
+            whole = operators.whole(item.object)
+        except shape.ShapeError as error:
+            self.refuse(item, error)
+            return
+        if whole is not None:
+            self.filled[key_of(item.object)] = whole
+        self.add(item, facts, whole)
+
+    def note_unjudged(self, item: Item) -> None:
+        why = operators.unjudged(item.object)
+        if why:
+            who = Located(**named(item.object), object=item.object, origin=item.origin)
+            self.gathered.unjudged.append((who, why))
 
     def refuse(self, item: Item, error: ShapeError) -> None:
         who = Located(**named(item.object), object=item.object, origin=item.origin)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.limits import Backend, Buffered, Hop, Limit, Unseen, seconds
+from drainproof.model.limits import Backend, Buffered, Draining, Hop, Limit, Unseen, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,6 +100,8 @@ PROXIES = (
 )
 _ALB = ("ingress.k8s.aws/alb", "alb", "alb.ingress.kubernetes.io/load-balancer-attributes")
 _ALB_IDLE = "idle_timeout.timeout_seconds"
+_ALB_TARGETS = "alb.ingress.kubernetes.io/target-group-attributes"
+_ALB_DRAINING = "deregistration_delay.timeout_seconds"
 ALB_DEFAULT_S = 60
 _GCE_CLASSES = frozenset({"gce", "gce-internal", "gce-regional-external"})
 _GCE_CONTROLLER = "ingress.gke.io"
@@ -116,6 +118,7 @@ def read(obj: Raw, origin: Origin | None) -> Hop:
     """
     where = Located(**named(obj), object=obj, origin=origin)
     spec = shape.mapping(obj, "spec", "")
+    _class_and_annotations(obj)  # a wrong type is this object's, not that of whoever looks at it
     found = [
         shape.mapping(spec, key, "spec") for key in ("defaultBackend", "backend") if key in spec
     ]
@@ -134,25 +137,26 @@ def read(obj: Raw, origin: Origin | None) -> Hop:
 
 def bounded(hop: Hop, classes: Mapping[str, str], defaults: Mapping[str, str]) -> Hop:
     """Return an Ingress with what its annotations and its controller's defaults say."""
-    obj = hop.where.object
-    spec = shape.mapping(obj, "spec", "")
-    metadata = shape.mapping(obj, "metadata", "")
-    annotations = shape.string_map(metadata, "annotations", "metadata")
-    name = shape.text(spec, "ingressClassName", "spec") or annotations.get(
-        "kubernetes.io/ingress.class", ""
-    )
+    name, annotations = _class_and_annotations(hop.where.object)
     controller = classes.get(name, "")
     found: list[Found] = []
     proxy = _proxy(name, controller, annotations)
     if proxy is not None:
         found += _of_proxy(proxy, hop.where, annotations, defaults.get(proxy.prefix, ""))
     if controller == _ALB[0] or (not controller and name == _ALB[1]):
-        found.append(_alb(hop.where, annotations))
+        found += (_alb(hop.where, annotations), *_alb_draining(hop.where, annotations))
     path = "gce" if controller.startswith(_GCE_CONTROLLER) or name in _GCE_CLASSES else ""
     if not (found or path or controller or name in _UNBOUNDED):
         whose = f"the controller of the class {name}" if name else "the default Ingress controller"
         found.append(Unseen(hop.where, "spec.ingressClassName", whose))
     return Hop(hop.where, path, hop.backends, tuple(found))
+
+
+def _class_and_annotations(obj: Raw) -> tuple[str, Mapping[str, str]]:
+    metadata = shape.mapping(obj, "metadata", "")
+    annotations = shape.string_map(metadata, "annotations", "metadata")
+    name = shape.text(shape.mapping(obj, "spec", ""), "ingressClassName", "spec")
+    return name or annotations.get("kubernetes.io/ingress.class", ""), annotations
 
 
 def _proxy(name: str, controller: str, annotations: Mapping[str, str]) -> Proxy | None:
@@ -191,14 +195,32 @@ def _of_proxy(
 
 
 def _alb(where: Located, annotations: Mapping[str, str]) -> Limit:
-    path = f"metadata.annotations[{_ALB[2]}]"
-    for part in annotations.get(_ALB[2], "").split(","):
+    idle = _attribute(annotations, _ALB[2], _ALB_IDLE)
+    return Limit(
+        where,
+        f"metadata.annotations[{_ALB[2]}]",
+        ALB_DEFAULT_S if idle is None else idle,
+        whole=False,
+        by="the ALB",
+        written=idle is not None,
+        unit="",
+    )
+
+
+def _alb_draining(where: Located, annotations: Mapping[str, str]) -> Iterator[Draining]:
+    """Yield how long the ALB lets a target drain, where that is written; its default is 300 s."""
+    delay = _attribute(annotations, _ALB_TARGETS, _ALB_DRAINING)
+    if delay is not None:
+        yield Draining(where, f"metadata.annotations[{_ALB_TARGETS}]", delay, "the ALB", {})
+
+
+def _attribute(annotations: Mapping[str, str], annotation: str, name: str) -> float | None:
+    """Return a number in an annotation such as ``a=1,b=2``; None if it is not there."""
+    for part in annotations.get(annotation, "").split(","):
         key, _, value = part.partition("=")
-        if key.strip() == _ALB_IDLE and value.strip().isdecimal():
-            return Limit(
-                where, path, float(value), whole=False, by="the ALB", written=True, unit=""
-            )
-    return Limit(where, path, ALB_DEFAULT_S, whole=False, by="the ALB", written=False, unit="")
+        if key.strip() == name and value.strip().isdecimal():
+            return float(value)
+    return None
 
 
 def nginx_default(obj: Raw, _: Origin | None) -> tuple[str, str]:

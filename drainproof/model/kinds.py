@@ -55,6 +55,13 @@ class Kind(Struct, frozen=True):
     """The field of the pods' spec that sets it."""
     labels: tuple[tuple[str, str], ...] = ()
     """Labels that the operator puts on the pods; ``{name}`` is the object's."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Variables that the operator sets in the containers, and the fields that hold their values:
+    whole numbers, and 1 by default."""
+
+
+PREFILL = "prefill"
+"""What the roles begin with of pods that only read prompts, and of those that work for them."""
 
 
 def _one(**fields: object) -> tuple[Place, ...]:
@@ -78,7 +85,7 @@ def _ray(at: str) -> tuple[Place, ...]:
 
 _LLM_SERVICE = (
     *_llm("spec", "spec.replicas"),
-    *_llm("spec.prefill", "spec.prefill.replicas", "prefill"),
+    *_llm("spec.prefill", "spec.prefill.replicas", PREFILL),
 )
 _RUNTIME = (Place("spec", inline=True),)
 
@@ -105,6 +112,7 @@ KINDS: dict[tuple[str, str], Kind] = {
         "leaderworkerset",
         scales=True,
         labels=(("leaderworkerset.sigs.k8s.io/name", "{name}"),),
+        variables=(("LWS_GROUP_SIZE", "spec.leaderWorkerTemplate.size"),),
     ),
     # Knative's default of a revision's timeoutSeconds is 300, and that is its pods' grace period
     ("serving.knative.dev", "Service"): Kind(
@@ -136,6 +144,10 @@ KINDS: dict[tuple[str, str], Kind] = {
         ),
     ),
     ("serving.kserve.io", "LLMInferenceServiceConfig"): Kind(_LLM_SERVICE, complete=False),
+    # the NIM Operator writes its Deployment, with probes and volumes that are not here
+    ("apps.nvidia.com", "NIMService"): Kind(
+        (Place("spec", "spec.replicas", inline=True),), complete=False
+    ),
     ("ray.io", "RayService"): Kind(_ray("spec.rayClusterConfig"), "cluster"),
     ("ray.io", "RayCluster"): Kind(_ray("spec")),
 }
@@ -187,6 +199,16 @@ def _known(version: str, name: str) -> Kind | None:
     if found is not None:
         return found
     return None if group in _WITHOUT_PODS else ANY
+
+
+@lru_cache(maxsize=1024)
+def meant(version: str, name: str) -> str:
+    """Return the listed kind that differs from a name in upper and lower case only, else ""."""
+    group, slash, _ = version.rpartition("/")
+    group, small = group if slash else "", name.lower()
+    if (group, name) in KINDS:
+        return ""
+    return next((kind for of, kind in KINDS if of == group and kind.lower() == small), "")
 
 
 def templates_in(obj: Raw) -> Iterator[tuple[str | int, ...]]:

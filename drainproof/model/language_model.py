@@ -5,30 +5,32 @@ Only names that can't mean anything else are read; what is not told stays unknow
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from drainproof.model import shell
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
+    import re
+
     from drainproof.model.container import Container
+    from drainproof.model.engine import Engine
     from drainproof.model.workload import Workload
 
-_BILLIONS = re.compile(r"(?<![\w.])(?:(\d{1,2})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![\w.])")
-_MILLIONS = re.compile(r"(?<![\w.])(\d{2,4})m(?![\w.])")
+_BILLIONS = regex(r"(?<![\w.])(?:(\d{1,2})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![\w.])")
+_MILLIONS = regex(r"(?<![\w.])(\d{2,4})m(?![\w.])")
 _QUANTISED = (
-    ("awq", re.compile(r"(?<![a-z])awq(?![a-z])")),
-    ("gptq", re.compile(r"(?<![a-z])gptq(?![a-z])")),
-    ("gguf", re.compile(r"(?<![a-z])gguf(?![a-z])|[-_.]q[2-8]_[k01]")),
-    ("bitsandbytes", re.compile(r"(?<![a-z])(?:bnb|bitsandbytes)(?![a-z])")),
-    ("fp8", re.compile(r"(?<![a-z\d])(?:mx)?fp8(?!\d)|(?<![a-z\d])f8(?![\w])")),
-    ("fp4", re.compile(r"(?<![a-z\d])(?:nv|mx)?fp4(?!\d)")),
+    ("awq", regex(r"(?<![a-z])awq(?![a-z])")),
+    ("gptq", regex(r"(?<![a-z])gptq(?![a-z])")),
+    ("gguf", regex(r"(?<![a-z])gguf(?![a-z])|[-_.]q[2-8]_[k01]")),
+    ("bitsandbytes", regex(r"(?<![a-z])(?:bnb|bitsandbytes)(?![a-z])")),
+    ("fp8", regex(r"(?<![a-z\d])(?:mx)?fp8(?!\d)|(?<![a-z\d])f8(?![\w])")),
+    ("fp4", regex(r"(?<![a-z\d])(?:nv|mx)?fp4(?!\d)")),
     (
         "compressed-tensors",
-        re.compile(r"(?<![a-z\d])w\d{1,2}a\d{1,2}(?!\d)|quantized|int[48](?!\d)|[48]-?bit"),
+        regex(r"(?<![a-z\d])w\d{1,2}a\d{1,2}(?!\d)|quantized|int[48](?!\d)|[48]-?bit"),
     ),
 )
 """Ways in which names say that a model's weights are quantised, the surest first."""
@@ -41,7 +43,7 @@ _SAYS_SO = frozenset(
 """Publishers of weights whose names always say when they are quantised."""
 
 _CONTEXTS: tuple[tuple[re.Pattern[str], int], ...] = tuple(
-    (re.compile(rf"(?:^|/)(?:meta-)?{name}"), tokens)
+    (regex(rf"(?:^|/)(?:meta-)?{name}"), tokens)
     for name, tokens in (
         (r"llama-3\.[123]-", 131_072),
         (r"llama-3-(?:8|70)b", 8_192),
@@ -128,30 +130,30 @@ def _parameters(name: str) -> float:
 
 def of(workload: Workload) -> LanguageModel:
     """Return the model that a workload serves; :data:`UNKNOWN` if the manifest doesn't name it."""
+    return workload.once(_of)
+
+
+def _of(workload: Workload) -> LanguageModel:
     engine, container = workload.engine, workload.container
     if engine is None or container is None:
         return UNKNOWN
     name = engine.flag("--model", "--model-path", "--model-id")
     if not name and engine.name in {"vllm", "trtllm-serve", "sglang"}:
-        name = _positional(container)
+        name = _positional(engine, container)
     if not name and engine.name == "tgi":
         name = container.env.get("MODEL_ID", "")
     return named(name) if name else UNKNOWN
 
 
-def _positional(container: Container) -> str:
+def _positional(engine: Engine, container: Container) -> str:
     """Return the model in ``vllm serve MODEL``, ``trtllm-serve MODEL``."""
-    words = container.command_line
-    script = shell.script_of(words)
-    lines = [words] if script is None else [one.words for one in shell.commands(script)]
-    for line in lines:
-        for index, word in enumerate(line[:-1]):
-            if word == "serve" or word.endswith("trtllm-serve"):
-                following = line[index + 1]
-                if following == "serve" and index + 2 < len(line):
-                    following = line[index + 2]
-                return "" if following.startswith("-") else following
-    if script is None and words and not words[0].startswith("-") and "/" in words[0]:
-        # The image's own program is `vllm serve`, and the arguments begin with the model.
-        return "" if container.raw.get("command") else words[0]
+    words = engine.words
+    for index, word in enumerate(words[:-1]):
+        if word == "serve" or word.endswith("trtllm-serve"):
+            following = words[index + 1]
+            if following == "serve" and index + 2 < len(words):
+                following = words[index + 2]
+            return "" if following.startswith("-") else following
+    if words and not words[0].startswith("-") and "/" in words[0] and not container.command:
+        return words[0]  # behind the image's own program, which is `vllm serve`
     return ""

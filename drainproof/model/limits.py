@@ -7,19 +7,22 @@ it. The first cuts long streams in the middle; the second ends requests that wai
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from drainproof.model.finding import Located
 
-_GO_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|m|s|d))+")
-_GO_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s|d)")
+_GO_DURATION = regex(r"(?:\d+(?:\.\d+)?(?:h|ms|us|m|s|d))+")
+_GO_PART = regex(r"(\d+(?:\.\d+)?)(h|ms|us|m|s|d)")
 _UNIT_S = {"us": 1e-6, "ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_GATEWAY_DURATION = regex(r"(?:\d{1,5}(?:h|m|s|ms)){1,4}")
+"""What Gateway API takes as a duration (GEP-2257): whole numbers, each with its unit."""
 _FOREVER = frozenset({"infinity", "infinite", "disabled"})
 
 
@@ -40,6 +43,11 @@ def seconds(written: str, *, unit_s: float = 1) -> float | None:
             return None
         return sum(float(number) * _UNIT_S[unit] for number, unit in _GO_PART.findall(text))
     return bare * unit_s if math.isfinite(bare) else None
+
+
+def is_gateway_duration(written: str) -> bool:
+    """Tell whether Gateway API takes a duration: ``1m30s``, but not ``90`` or ``1.5m``."""
+    return bool(_GATEWAY_DURATION.fullmatch(written))
 
 
 class Limit(Struct, frozen=True):
@@ -75,6 +83,16 @@ class Buffered(Struct, frozen=True):
     repair: Mapping[str, Any]
 
 
+class Draining(Struct, frozen=True):
+    """How long a load balancer keeps connections to a pod that is taken away."""
+
+    where: Located
+    path: str
+    seconds: float
+    by: str
+    repair: Mapping[str, Any]
+
+
 class Unseen(Struct, frozen=True):
     """A part of the way whose limits are not in the input."""
 
@@ -84,7 +102,18 @@ class Unseen(Struct, frozen=True):
     """What isn't there, in words: ``the Gateway main``."""
 
 
-Found = Limit | Buffered | Unseen
+class Refused(Struct, frozen=True):
+    """What the API server does not take, so that nothing of its object holds."""
+
+    where: Located
+    path: str
+    why: str
+    """What is wrong with it, and what belongs there, in words."""
+    mended: bool = False
+    """Whether any duration that is long enough mends it."""
+
+
+Found = Limit | Buffered | Draining | Unseen | Refused
 
 
 class Backend(Struct, frozen=True):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from drainproof.model.chain import Chain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -78,6 +80,8 @@ class Metrics(Struct, frozen=True):
     """By metric and pod."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Metrics that could not be asked for, and why."""
+    chain: Chain | None = None
+    """What links the queue to the number of replicas; None in a Snapshot saved without it."""
 
     def age(self, names: Sequence[str], pod: Pod) -> float | None:
         """Return the seconds since a pod's youngest sample of any of some metrics; None without."""
@@ -100,6 +104,27 @@ class Metrics(Struct, frozen=True):
         said = [self.failures.get(name, "") for name in names]
         return said[0] if said and all(said) else ""
 
+    def too_few(
+        self, names: Sequence[str], observed: Histogram, least: int, what: str, label: str
+    ) -> str:
+        """Return why a histogram tells nothing; empty if it has enough observations.
+
+        Args:
+            names: Its names, the best first; none if the engine exports none.
+            observed: What there is of it.
+            least: How many observations are enough.
+            what: What it observes, in words.
+            label: The engine, in words.
+        """
+        if observed.count >= least:
+            return ""
+        if not names:
+            return f"{label} exports no {what}"
+        return self.failure(names) or (
+            f"Prometheus has {observed.count:.0f} observations of {what} of the last "
+            f"{self.window_s // 60} min; expected at least {least}"
+        )
+
     def saved(self) -> dict[str, Any]:
         """Return the form that a saved Snapshot holds."""
         return {
@@ -118,6 +143,7 @@ class Metrics(Struct, frozen=True):
                 for name, series in self.histograms.items()
             },
             "failures": dict(self.failures),
+            "chain": self.chain and self.chain.saved(),
         }
 
     @classmethod
@@ -149,4 +175,5 @@ class Metrics(Struct, frozen=True):
                 for name, series in dict(values["histograms"]).items()
             },
             failures={str(name): str(why) for name, why in dict(values["failures"]).items()},
+            chain=Chain.from_saved(values["chain"]) if values.get("chain") else None,
         )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from drainproof.model import shape
+from drainproof.model import promql, shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.selector import Asking, Selector
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
 
     from drainproof.model.shape import Raw
@@ -157,11 +157,10 @@ def _rules(raw: Raw, path: str) -> list[tuple[str, str, re.Pattern[str]]]:
             sources = rule.get("sourceLabels", rule.get("source_labels"))
             if action not in {"keep", "drop"} or sources != ["__name__"]:
                 continue
-            try:
-                pattern = re.compile(shape.text(rule, "regex", at, ".*"))
-            except re.error:
-                continue  # Prometheus' own dialect has forms that are not Python's
-            found.append((f"{at}.regex", action, pattern))
+            written = shape.text(rule, "regex", at, ".*")
+            pattern = promql.quick(written.removeprefix("^").removesuffix("$"))
+            if pattern is not None:  # else it may mean or take something else here
+                found.append((f"{at}.regex", action, pattern))
     return found
 
 
@@ -201,6 +200,8 @@ class Monitors(Struct, frozen=True):
 
     def asking_for(self, labels: Mapping[str, str]) -> list[Monitor]:
         """Return the monitors whose selector, wherever they look, fits these labels."""
+        if not self.asking:
+            return []
         found = [*self.asking.candidates(labels), *self.asking.for_nothing]
         return [monitor for monitor in found if monitor.selector.selects(labels)]
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.quantity import quantity
+from drainproof.model.selector import Selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -99,7 +100,7 @@ class Placement(Struct, frozen=True):
     tolerations: tuple[tuple[str, str, str, str], ...]
     """Key, operator, value and effect."""
     spreads: bool
-    """Whether anything asks for replicas on different nodes or zones."""
+    """Whether anything asks for its own replicas on different nodes or zones."""
     pinned: bool
     """Whether another scheduler or a node's name decides instead."""
 
@@ -170,10 +171,39 @@ def of(_: Snapshot, workload: Workload) -> Placement:
             )
             for item in tolerations
         ),
-        spreads=bool(spec.get("topologySpreadConstraints") or affinity.get("podAntiAffinity")),
+        spreads=any(_own_apart(workload, affinity)),
         pinned="nodeName" in spec
         or spec.get("schedulerName", "default-scheduler") != "default-scheduler",
     )
+
+
+def _own_apart(workload: Workload, affinity: Raw) -> Iterator[bool]:
+    """Yield for each rule that keeps pods apart whether it counts the workload's own pods.
+
+    One without a selector counts none; labels that an operator adds may be what one asks for.
+    """
+    facts = workload.kind_facts
+    adds = bool(facts.labels) or not facts.places
+    for rule, path in _rules_apart(workload, affinity):
+        selector = Selector.read(rule, "labelSelector", path)
+        yield selector.written and (adds or selector.selects(workload.pod_labels))
+
+
+def _rules_apart(workload: Workload, affinity: Raw) -> Iterator[tuple[Raw, str]]:
+    path = f"{workload.pod_path}.affinity"
+    apart = shape.mapping(affinity, "podAntiAffinity", path)
+    path = f"{path}.podAntiAffinity"
+    for parent, key, at in (
+        (workload.pod_spec, "topologySpreadConstraints", workload.pod_path),
+        (apart, "requiredDuringSchedulingIgnoredDuringExecution", path),
+        (apart, "preferredDuringSchedulingIgnoredDuringExecution", path),
+    ):
+        for index, rule in enumerate(shape.mappings(parent, key, at)):
+            where = f"{at}.{key}[{index}]"
+            if key.startswith("preferred"):
+                yield shape.mapping(rule, "podAffinityTerm", where), f"{where}.podAffinityTerm"
+            else:
+                yield rule, where
 
 
 def nodes(snapshot: Snapshot) -> list[Node]:

@@ -1,27 +1,22 @@
-"""Reads a preStop hook: how long it surely keeps SIGTERM away, and whether it waits for streams."""
+"""Reads a preStop hook: how long it surely keeps SIGTERM away."""
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from drainproof.model import shape, shell
+from drainproof.model import polling, shape, shell
+from drainproof.model.secrets import redacted
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from drainproof.model.shape import Raw
 
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_PYTHON_SLEEP = re.compile(r"\bsleep\(\s*(\d+(?:\.\d+)?)\s*\)")
-_LOOP = re.compile(r"\b(?:while|until|for)\b")
-_IN_FLIGHT = re.compile(
-    r"num_requests_running|requests_running|num_running_reqs|tgi_batch_current_size|/metrics\b"
-)
+_PYTHON_SLEEP = regex(r"\bsleep\(\s*(\d+(?:\.\d+)?)\s*\)")
 _HARMLESS = frozenset(
     {"echo", "true", ":", "date", "printf", "touch", "sleep", "set", "export", "trap"}
 )
@@ -37,10 +32,15 @@ class PreStop(Struct, frozen=True):
     """``exec``, ``sleep``, ``httpGet``, ``tcpSocket``, or empty if there is no hook."""
     delay_s: float | None
     """Seconds that it surely keeps SIGTERM away; None if that can't be told."""
-    drains: bool
-    """Whether it polls the engine's metrics in a loop, so that SIGTERM finds nothing in flight."""
     broken: str
     """Why it fails at once, so that SIGTERM is not delayed; empty if it works."""
+    argv: tuple[str, ...] = ()
+    """What an ``exec`` hook that works runs."""
+
+    @property
+    def polls(self) -> bool:
+        """Whether it has a loop over the engine's metrics, whatever that does."""
+        return polling.polls(self.argv)
 
 
 def read(container: Raw, path: str, env: Mapping[str, str]) -> PreStop:
@@ -56,45 +56,44 @@ def read(container: Raw, path: str, env: Mapping[str, str]) -> PreStop:
         seconds = shape.integer(
             shape.mapping(hook, "sleep", path), "seconds", f"{path}.sleep", default=0
         )
-        return PreStop(path, "sleep", float(seconds), drains=False, broken="")
+        return PreStop(path, "sleep", float(seconds), broken="")
     if "exec" in hook:
         argv = shape.strings(shape.mapping(hook, "exec", path), "command", f"{path}.exec")
         return _exec(argv, path, env)
     if "httpGet" in hook:
         shape.mapping(hook, "httpGet", path)
-        return PreStop(path, "httpGet", None, drains=False, broken="")
+        return PreStop(path, "httpGet", None, broken="")
     if "tcpSocket" in hook:
         broken = "a tcpSocket hook always fails: Kubernetes no longer runs it"
-        return PreStop(path, "tcpSocket", 0.0, drains=False, broken=broken)
-    return PreStop(path, "", 0.0, drains=False, broken="")
+        return PreStop(path, "tcpSocket", 0.0, broken=broken)
+    return PreStop(path, "", 0.0, broken="")
 
 
 def _exec(argv: Sequence[str], path: str, env: Mapping[str, str]) -> PreStop:
-    argv = [shell.expand_references(word, env) for word in argv]
+    argv = shell.expand_words(argv, env)
     broken = ""
     if not argv:
         broken = "its command is empty"
     elif re.match(r"\S*(?:sleep|sh)\s", argv[0]):
-        broken = f'there is no program called "{argv[0]}" (an exec hook runs without a shell)'
+        called = redacted(argv[0])
+        broken = f'there is no program called "{called}" (an exec hook runs without a shell)'
     if broken:
-        return PreStop(path, "exec", 0.0, drains=False, broken=broken)
-    said = " ".join(argv)
-    drains = bool(_LOOP.search(said) and _IN_FLIGHT.search(said))
-    return PreStop(path, "exec", _delay(argv, env), drains, broken="")
+        return PreStop(path, "exec", 0.0, broken=broken)
+    return PreStop(path, "exec", _delay(argv, env), broken="", argv=argv)
 
 
 def _delay(argv: Sequence[str], env: Mapping[str, str]) -> float | None:
     """Return the seconds that a command surely takes, None if that can't be told."""
     program = shell.basename(argv[0])
+    if program == "timeout":
+        return _timeout_delay(argv, env)
     script = shell.script_of(argv)
     if script is not None:
         return _script_delay(script, env)
     if program == "sleep":
-        parts = [_seconds(word) for word in argv[1:]]
+        parts = [polling.seconds(word) for word in argv[1:]]
         known = [part for part in parts if part is not None]
         return sum(known) if known and len(known) == len(parts) else None
-    if program == "timeout":
-        return _timeout_delay(argv, env)
     if program.startswith("python"):
         code = " ".join(argv[1:])
         sleeps = [float(seconds) for seconds in _PYTHON_SLEEP.findall(code)]
@@ -103,8 +102,9 @@ def _delay(argv: Sequence[str], env: Mapping[str, str]) -> float | None:
 
 
 def _timeout_delay(argv: Sequence[str], env: Mapping[str, str]) -> float | None:
-    rest = [word for word in argv[1:] if not word.startswith("-")]
-    limit = _seconds(rest[0]) if rest else None
+    at = next((index for index, word in enumerate(argv) if index and word[:1] != "-"), len(argv))
+    rest = argv[at:]
+    limit = polling.seconds(rest[0]) if rest else None
     inner = _delay(rest[1:], env) if len(rest) > 1 else None
     return None if limit is None or inner is None else min(limit, inner)
 
@@ -139,10 +139,3 @@ def _signals(command: shell.Command) -> bool:
     if command.program in {"pkill", "killall"}:
         return True
     return command.program == "kill" and "-0" not in command.words
-
-
-def _seconds(word: str) -> float | None:
-    if word in {"infinity", "inf"}:
-        return math.inf
-    found = _SECONDS.fullmatch(word)
-    return float(found[1]) * _UNITS[found[2]] if found else None

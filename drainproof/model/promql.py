@@ -6,12 +6,16 @@ autoscalers share a few.
 
 from __future__ import annotations
 
+import json
 import re
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct, field
 from msgspec.structs import replace
+
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +34,7 @@ REPLICA_LABELS: Final = frozenset(
 )
 """Labels whose values differ between the replicas of a workload."""
 
-_PLACEHOLDER = re.compile(r"\{\{|\$\{|\$\(|\$_|<%|<[A-Za-z][\w .-]*>|%\(")
+_PLACEHOLDER = regex(r"\{\{|\$\{|\$\(|\$_|<%|<[A-Za-z][\w .-]*>|%\(")
 RATES: Final = frozenset({"rate", "irate", "increase"})
 """Functions that make what grows for ever into how fast it grows."""
 _OVER_TIME = frozenset(
@@ -48,19 +52,19 @@ _CONSTANTS = frozenset(
 )
 _LEVELS = frozenset({"avg", "max", "min", "quantile"})
 _COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
-_COUNTS_REPLICAS = re.compile(r"replicas", re.IGNORECASE)
+_COUNTS_REPLICAS = regex(r"replicas", re.IGNORECASE)
 _OPS = {
     "MatchOp.Equal": "=",
     "MatchOp.NotEqual": "!=",
     "MatchOp.Re": "=~",
     "MatchOp.NotRe": "!~",
 }
-_VALUE = re.compile(r"""([=~]\s*)["']([\w.*+/: -]*)["']""")
+_VALUE = regex(r"""([=~]\s*)["']([\w.*+/: -]*)["']""")
 """A filter's value that needs no parser to be understood."""
 _MARK = "\x1f"
 """Begins what stands in for such a value; nobody types it."""
-_SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
-_NOT_NAMES = re.compile(
+_SUFFIX = regex(r"_(?:bucket|sum|count)$")
+_NOT_NAMES = regex(
     r"""
       \{[^{}]*\}                                       # label filters
     | \[[^\[\]]*\]                                     # ranges
@@ -70,7 +74,7 @@ _NOT_NAMES = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NAME = re.compile(r"(?<![\w:.])[A-Za-z_:][\w:]*(?!\s*\(|[\w:])")
+_NAME = regex(r"(?<![\w:.])[A-Za-z_:][\w:]*(?!\s*\(|[\w:])")
 
 
 class Matcher(Struct, frozen=True):
@@ -83,17 +87,19 @@ class Matcher(Struct, frozen=True):
 
     def accepts(self, value: str) -> bool | None:
         """Tell whether a label's value gets through; None if it can't be told."""
-        if not self.op or _PLACEHOLDER.search(self.value):
+        if not self.op:
+            return None
+        literal = _LITERAL.fullmatch(self.value)  # by far the most usual, and nothing to compile
+        if not literal and _PLACEHOLDER.search(self.value):
             return None
         if self.op in {"=", "!="}:
             return (self.value == value) is (self.op == "=")
-        literal = _LITERAL.fullmatch(self.value)
-        if literal:  # by far the most usual, and nothing to compile
+        if literal:
             begins = value.startswith(literal[1]) if literal[2] else value == literal[1]
             return (begins and len(value) >= len(literal[1]) + (literal[2] == ".+")) is (
                 self.op == "=~"
             )
-        pattern = _pattern(self.value)
+        pattern = quick(self.value)
         return None if pattern is None else bool(pattern.fullmatch(value)) is (self.op == "=~")
 
     @property
@@ -103,19 +109,17 @@ class Matcher(Struct, frozen=True):
         return found[1] if found else None
 
     def __str__(self) -> str:
-        return f'{self.label}{self.op}"{self.value}"'
+        return f"{self.label}{self.op}{json.dumps(self.value, ensure_ascii=False)}"
 
 
-_LITERAL = re.compile(r"([\w-]*)(\.\*|\.\+)?")
-_SIMPLE = re.compile(
-    r"(?:[\w\-/:@ ]|\\[.\-]|\.[*+]?|\||\((?:\?:)?|\)(?![*+?{])|\[[^\]^\\]+\][*+]?)*"
-)
-_PREFIX = re.compile(r"([\w-]*)(?:\.\*|\.\+|\[[^\]]+\][*+](?:-\[[^\]]+\][*+])*)")
+_LITERAL = regex(r"([\w-]*)(\.\*|\.\+)?")
+_SIMPLE = regex(r"(?:[\w\-/:@ ]|\\[.\-]|\.[*+]?|\||\((?:\?:)?|\)(?![*+?{])|\[[^\]^\\]+\][*+]?)*")
+_PREFIX = regex(r"([\w-]*)(?:\.\*|\.\+|\[[^\]]+\][*+](?:-\[[^\]]+\][*+])*)")
 _MAX_WILDCARDS = 4  # of them each may try every place of a name: more could take seconds
 
 
 @lru_cache(maxsize=4096)
-def _pattern(written: str) -> re.Pattern[str] | None:
+def quick(written: str) -> re.Pattern[str] | None:
     """Compile what RE2 and Python surely read alike, and quickly; None for anything else."""
     if not _SIMPLE.fullmatch(written):
         return None
@@ -146,7 +150,27 @@ class Selector(Struct, frozen=True):
 
     def matcher(self, *labels: str) -> Matcher | None:
         """Return the filter on the first of some labels that has one."""
-        return next((item for item in self.matchers if item.label in labels), None)
+        for item in self.matchers:
+            if item.label in labels:
+                return item
+        return None
+
+    def __str__(self) -> str:
+        filters = ",".join(map(str, self.matchers))
+        return f"{self.use.metric}{{{filters}}}" if filters else self.use.metric
+
+
+def selector_of(node: Any, function: str = "", *, in_quantile: bool = False) -> Selector:  # noqa: ANN401 - the parser has no types
+    """Return what the parser found as a selector."""
+    written = [*node.matchers.matchers, *(m for g in node.matchers.or_matchers for m in g)]
+    either = bool(node.matchers.or_matchers)
+    matchers = tuple(
+        Matcher(item.name, "" if either else _OPS[str(item.op)], item.value) for item in written
+    )
+    metric = node.name or next(
+        (m.value for m in matchers if m.label == "__name__" and m.op == "="), ""
+    )
+    return Selector(Use(metric, function, in_quantile), matchers)
 
 
 class Answer(Struct, frozen=True):
@@ -249,12 +273,20 @@ def _value(written: str, values: Sequence[str]) -> str:
     return values[int(written[1:])] if written[:1] == _MARK else written
 
 
+@lru_cache(maxsize=1)
+def parser() -> Any:  # noqa: ANN401 - a module
+    """Return the module ``promql_parser``, loaded with the first query."""
+    with warnings.catch_warnings():
+        # Python 3.15 deprecates how promql-parser 0.12 is built; it works all the same
+        warnings.filterwarnings("ignore", "type promql_parser", DeprecationWarning)
+        import promql_parser  # noqa: PLC0415 - only where there is a query
+    return promql_parser
+
+
 @lru_cache(maxsize=4096)
 def _parse(text: str) -> Query:
-    import promql_parser  # noqa: PLC0415 - only where there is a query
-
     try:
-        tree = promql_parser.parse(text)
+        tree = parser().parse(text)
     except ValueError as error:
         return Query(
             text,
@@ -262,7 +294,7 @@ def _parse(text: str) -> Query:
             placeholder=bool(_PLACEHOLDER.search(text)),
             metrics=_names(text),
         )
-    reader = _Reader(promql_parser)
+    reader = _Reader(parser())
     answer = reader.read(tree)
     names = dict.fromkeys(name for item in reader.selectors for name in _named(item))
     return Query(
@@ -335,15 +367,9 @@ class _Reader(Struct):
         return value
 
     def _selector(self, node: Any, function: str, *, in_quantile: bool) -> Answer:  # noqa: ANN401
-        written = [*node.matchers.matchers, *(m for g in node.matchers.or_matchers for m in g)]
-        either = bool(node.matchers.or_matchers)
-        matchers = tuple(
-            Matcher(item.name, "" if either else _OPS[str(item.op)], item.value) for item in written
-        )
-        metric = node.name or next(
-            (m.value for m in matchers if m.label == "__name__" and m.op == "="), ""
-        )
-        self.selectors.append(Selector(Use(metric, function, in_quantile), matchers))
+        found = selector_of(node, function, in_quantile=in_quantile)
+        self.selectors.append(found)
+        metric = found.use.metric
         suffix = _SUFFIX.search(metric)
         return Answer(
             labels=frozenset({EVERY_LABEL}),
@@ -479,7 +505,8 @@ def _combined(left: Answer, op: str, right: Answer) -> Answer:
     never_empty = left.never_empty and right.never_empty
     if op in {"+", "-"}:
         same = left.extent if left.extent == right.extent else ""
-        return replace(left, labels=labels, extent=same, never_empty=never_empty)
+        measures = left.measures if left.measures == right.measures else ""
+        return replace(left, labels=labels, extent=same, measures=measures, never_empty=never_empty)
     pair = (left.extent, right.extent)
     if op == "*":
         extent: Extent = "total" if set(pair) == {"total", "level"} else ""

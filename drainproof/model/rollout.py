@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from drainproof.model.shape import Raw
 
 
+_ROLLING = "RollingUpdate"
+
+
 class RollingUpdate(Struct, frozen=True):
     """How a rollout replaces pods, with the defaults filled in."""
 
     path: str
     """Field path of the strategy."""
     type: str
-    """``RollingUpdate``, ``Recreate`` or ``OnDelete``."""
+    """``RollingUpdate``, ``Recreate`` or ``OnDelete``; another word is as it was written."""
     max_unavailable: Share
     max_surge: Share
     misplaced: str
@@ -30,6 +34,8 @@ class RollingUpdate(Struct, frozen=True):
     """Field path of the number that may be missing."""
     surge_path: str
     """Field path of the number that may be extra; empty if the kind can't surge."""
+    types: tuple[str, ...] = ()
+    """What the API server takes as the type; empty if the kind has none to write."""
 
     def at(self, replicas: int) -> tuple[int, int]:
         """Return how many pods may be missing and how many may be extra, as the controller counts.
@@ -53,20 +59,26 @@ def read(rolls: str, obj: Raw) -> RollingUpdate | None:
 
 
 def _deployment(obj: Raw) -> RollingUpdate:
-    return _rolling(obj, "spec", "strategy", ("25%", "25%"))
+    return _rolling(obj, "spec", "strategy", ("25%", "25%"), types=(_ROLLING, "Recreate"))
 
 
 def _statefulset(obj: Raw) -> RollingUpdate:
-    return _rolling(obj, "spec", "updateStrategy", (1, None))
+    return _rolling(obj, "spec", "updateStrategy", (1, None), types=(_ROLLING, "OnDelete"))
 
 
 def _daemonset(obj: Raw) -> RollingUpdate:
-    return _rolling(obj, "spec", "updateStrategy", (1, 0))
+    return _rolling(obj, "spec", "updateStrategy", (1, 0), types=(_ROLLING, "OnDelete"))
 
 
 def _leaderworkerset(obj: Raw) -> RollingUpdate:
     return _rolling(
-        obj, "spec", "rolloutStrategy", (1, 0), details="rollingUpdateConfiguration", checked=False
+        obj,
+        "spec",
+        "rolloutStrategy",
+        (1, 0),
+        details="rollingUpdateConfiguration",
+        types=(_ROLLING,),
+        checked=False,
     )
 
 
@@ -97,7 +109,14 @@ def _inference_service(obj: Raw) -> RollingUpdate | None:
     if str(mode) in {"Serverless", "Knative"}:
         return _full("spec.predictor")
     if str(mode) in {"RawDeployment", "Standard"} or "deploymentStrategy" in predictor:
-        return _rolling(obj, "spec.predictor", "deploymentStrategy", ("25%", "25%"), checked=False)
+        return _rolling(
+            obj,
+            "spec.predictor",
+            "deploymentStrategy",
+            ("25%", "25%"),
+            types=(_ROLLING, "Recreate"),
+            checked=False,
+        )
     return None
 
 
@@ -147,6 +166,7 @@ def _rolling(  # noqa: PLR0913 - where a kind keeps it, and what it fills in
     key: str,
     defaults: tuple[object, object],
     *,
+    types: tuple[str, ...],
     details: str = "rollingUpdate",
     checked: bool = True,
 ) -> RollingUpdate:
@@ -157,6 +177,7 @@ def _rolling(  # noqa: PLR0913 - where a kind keeps it, and what it fills in
         parent: Field path of what holds the strategy.
         key: The strategy's field.
         defaults: Of ``maxUnavailable`` and ``maxSurge``; None if it can't surge.
+        types: What the API server takes as ``type``.
         details: The strategy's field that holds both.
         checked: Whether to look for strategies in the wrong place.
     """
@@ -165,18 +186,41 @@ def _rolling(  # noqa: PLR0913 - where a kind keeps it, and what it fills in
         at, where = shape.mapping(at, step, where), shape.join(where, step)
     path = f"{where}.{key}"
     strategy = shape.mapping(at, key, where)
+    misplaced = _misplaced(obj, at, key) if checked else ""
+    if not strategy and not misplaced:
+        return _unwritten(path, details, types, *defaults)
+    return _written(strategy, path, details, types, defaults, misplaced)
+
+
+@lru_cache(maxsize=32)
+def _unwritten(
+    path: str, details: str, types: tuple[str, ...], unavailable: object, surge: object
+) -> RollingUpdate:
+    """Return what Kubernetes fills in; one value for all workloads of a kind."""
+    return _written({}, path, details, types, (unavailable, surge), "")
+
+
+def _written(  # noqa: PLR0913, PLR0917 - as above
+    strategy: Raw,
+    path: str,
+    details: str,
+    types: tuple[str, ...],
+    defaults: tuple[object, object],
+    misplaced: str,
+) -> RollingUpdate:
     numbers = shape.mapping(strategy, details, path)
     unavailable, surge = defaults
     return RollingUpdate(
         path=path,
-        type=shape.text(strategy, "type", path, "RollingUpdate"),
+        type=shape.text(strategy, "type", path) or _ROLLING,
         max_unavailable=_share(numbers, "maxUnavailable", f"{path}.{details}", unavailable),
         max_surge=Share(0, path)
         if surge is None
         else _share(numbers, "maxSurge", f"{path}.{details}", surge),
-        misplaced=_misplaced(obj, at, key) if checked else "",
+        misplaced=misplaced,
         unavailable_path=f"{path}.{details}.maxUnavailable",
         surge_path="" if surge is None else f"{path}.{details}.maxSurge",
+        types=types,
     )
 
 

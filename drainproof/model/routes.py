@@ -10,8 +10,17 @@ from msgspec import Struct, field
 
 from drainproof.model import ingress, routing, shape
 from drainproof.model.finding import Located, Origin, named
-from drainproof.model.gateways import POLICIES, ROUTES
-from drainproof.model.limits import Buffered, Hop, Limit, Unseen, seconds
+from drainproof.model.gateways import NO_DURATION, POLICIES, ROUTES
+from drainproof.model.limits import (
+    Buffered,
+    Draining,
+    Hop,
+    Limit,
+    Refused,
+    Unseen,
+    is_gateway_duration,
+    seconds,
+)
 from drainproof.model.selector import same_namespace
 
 if TYPE_CHECKING:
@@ -27,6 +36,8 @@ ENVOY_DEFAULT_S = 15
 """Envoy's own default for a whole answer; Envoy Gateway leaves it (envoyproxy/gateway 1169)."""
 GKE_DEFAULT_S = 30
 """Google's default timeout of a backend service, for a whole answer."""
+GKE_DRAINING_MAX_S = 3600
+"""The longest time that Google's load balancer lets a pod drain."""
 _SERVICE_TIMEOUTS = (
     ("service.beta.kubernetes.io/aws-load-balancer-connection-idle-timeout", 1.0, "text", "ELB"),
     ("konghq.com/read-timeout", 0.001, "ms", "Kong"),
@@ -184,7 +195,7 @@ def _by_controller(hop: Hop, target: Located, index: _Index) -> Iterator[Found]:
         yield from _of_gateway(hop, target, index)
 
 
-def _gce(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:
+def _gce(hop: Hop, target: Located, index: _Index) -> Iterator[Limit | Draining]:
     """Yield what the BackendConfig of an Ingress' Service says, or Google's default."""
     annotations = shape.mapping(
         shape.mapping(target.object, "metadata", ""), "annotations", "metadata"
@@ -220,6 +231,12 @@ def _gce(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:
             written=bool(bound),
             unit="number",
         )
+        draining = shape.mapping(spec, "connectionDraining", "spec")
+        path = "spec.connectionDraining"
+        if "drainingTimeoutSec" in draining:
+            drain = shape.integer(draining, "drainingTimeoutSec", path, 0)
+            at = f"{path}.drainingTimeoutSec"
+            yield Draining(located, at, drain, by, {at: GKE_DRAINING_MAX_S})
 
 
 def _backend_configs(written: str) -> list[str]:
@@ -240,7 +257,9 @@ def _backend_configs(written: str) -> list[str]:
 
 def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Found]:
     classes = {index.gateways.get(name, "") for name in hop.parents}
-    if not hop.bounded and any(name.startswith("gke-l7") for name in classes):
+    google = any(name.startswith("gke-l7") for name in classes)
+    google = google or (not any(classes) and bool(_gcp_policies(target, index)))
+    if not hop.bounded and google:
         yield from _gke_gateway(hop, target, index)
     policies = [
         *index.policies.get(("BackendTrafficPolicy:HTTPRoute", hop.where.name), ()),
@@ -254,7 +273,12 @@ def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Found]:
     for located, spec in policies:
         http, path = _below(spec, "timeout", "http")
         for key in ("requestTimeout", "maxStreamDuration"):
-            bound = seconds(shape.text(http, key, f"spec.{path}"))
+            written = shape.text(http, key, f"spec.{path}")
+            if written and not is_gateway_duration(written):
+                why = NO_DURATION.format(written)
+                yield Refused(located, f"spec.{path}.{key}", why, mended=True)
+                continue
+            bound = seconds(written)
             if bound is not None:
                 bounded = bounded or key == "requestTimeout"
                 at = f"spec.{path}.{key}"
@@ -266,16 +290,20 @@ def _of_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Found]:
     if any(index.classes.get(name) == ENVOY_GATEWAY for name in classes):
         by = "Envoy Gateway"
         yield Limit(hop.where, at, ENVOY_DEFAULT_S, whole=True, by=by, written=False)
-    elif not any(classes):
+    elif not any(classes) and not google:
         whose = f"the Gateway {', '.join(hop.parents)} (Envoy Gateway's default is 15 s)"
         yield Unseen(hop.where, at, whose)
 
 
+def _gcp_policies(target: Located, index: _Index) -> list[tuple[Located, Raw]]:
+    found = index.policies.get((f"GCPBackendPolicy:{target.kind}", target.name), ())
+    return [(located, spec) for located, spec in found if same_namespace(located, target)]
+
+
 def _gke_gateway(hop: Hop, target: Located, index: _Index) -> Iterator[Limit]:
     by = "Google's load balancer"
-    policies = index.policies.get((f"GCPBackendPolicy:{target.kind}", target.name), ())
     said = False
-    for located, spec in policies:
+    for located, spec in _gcp_policies(target, index):
         bound = shape.integer(shape.mapping(spec, "default", "spec"), "timeoutSec", "spec", 0)
         if bound:
             said = True

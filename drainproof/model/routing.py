@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 from drainproof.model import shape
+from drainproof.model.container import is_accelerator
 from drainproof.model.finding import Located, Origin, named
+from drainproof.model.owners import controller_of
 from drainproof.model.selector import Asking, same_namespace
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,6 +43,8 @@ _UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
 """What ``publishNotReadyAddresses`` was before Kubernetes 1.11."""
 _MORE_PORTS = {"triton": ("--grpc-port", 8001)}
 """Engines that answer requests on a second port, the flag that sets it, and its default."""
+_FOR_METRICS = regex(r"metric|monitor|prom|admin|stat")
+"""Names of ports that take no requests for the engine."""
 _TGI_IMAGE = "huggingface/text-generation-inference"
 POOL_GROUPS = ("inference.networking.k8s.io", "inference.networking.x-k8s.io")
 _ROUTER_SELECTORS = frozenset(
@@ -56,6 +61,7 @@ class ServicePort(Struct, frozen=True):
     port: int
     target: int | str
     """Port of the pods, or the name of one; the Service's own number if it says nothing."""
+    protocol: str = "TCP"
 
 
 class RoutedService(Located, frozen=True, kw_only=True):
@@ -66,6 +72,8 @@ class RoutedService(Located, frozen=True, kw_only=True):
     annotations: Mapping[str, str]
     ports: tuple[ServicePort, ...]
     headless: bool
+    external: bool
+    """Whether it is another name of a host elsewhere, so that its selector counts for nothing."""
     unready_path: str
     """Field path of what makes it send requests to pods that are not ready; empty if nothing."""
 
@@ -96,6 +104,7 @@ class RoutedService(Located, frozen=True, kw_only=True):
                 for index, item in enumerate(shape.mappings(spec, "ports", "spec"))
             ),
             headless=spec.get("clusterIP") == "None",
+            external=spec.get("type") == "ExternalName",
             unready_path=unready,
         )
 
@@ -109,7 +118,8 @@ def _port(raw: Raw, path: str) -> ServicePort:
         target = int(target)
     if type(target) is not int and not isinstance(target, str):
         raise shape.ShapeError(f"{path}.targetPort", "a port number or name", target)
-    return ServicePort(path, shape.text(raw, "name", path), number, target)
+    protocol = shape.text(raw, "protocol", path) or "TCP"
+    return ServicePort(path, shape.text(raw, "name", path), number, target, protocol)
 
 
 class InferencePool(Located, frozen=True, kw_only=True):
@@ -149,6 +159,8 @@ class Bystander(Located, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     ports: frozenset[int | str]
     """Numbers and names of the ports that its containers declare."""
+    accelerated: bool = False
+    """Whether it works on GPUs or the like, as an engine that nobody recognises would."""
 
 
 class _Index(Struct):
@@ -191,12 +203,19 @@ def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 def services_of(snapshot: Snapshot, workload: Workload) -> tuple[RoutedService, ...]:
     """Return the Services that select a workload's pods."""
+    return tuple(one for one in _asking(snapshot, workload) if not one.external)
+
+
+def external_of(snapshot: Snapshot, workload: Workload) -> Iterator[RoutedService]:
+    """Yield the Services that would select a workload's pods, were they not of ExternalName."""
+    return (one for one in _asking(snapshot, workload) if one.external)
+
+
+def _asking(snapshot: Snapshot, workload: Workload) -> Iterator[RoutedService]:
     labels = workload.pod_labels
-    return tuple(
-        service
-        for service in snapshot.join(_index).services.candidates(labels)
-        if same_namespace(service, workload) and selects(service.selector, labels)
-    )
+    for service in snapshot.join(_index).services.candidates(labels):
+        if same_namespace(service, workload) and selects(service.selector, labels):
+            yield service
 
 
 def pools_of(snapshot: Snapshot, workload: Workload) -> tuple[InferencePool, ...]:
@@ -246,6 +265,25 @@ def reached(workload: Workload, engine: Engine, target: int | str) -> str:
     return "nowhere"
 
 
+def in_front(
+    workload: Workload, engine: Engine, services: Iterable[RoutedService]
+) -> tuple[Container, ...]:
+    """Return the containers that Services send requests to, instead of to the engine beside them.
+
+    Not those that go on until the engine has ended: native sidecars. A port for metrics is none.
+    """
+    found: dict[str, Container] = {}
+    for service in services:
+        targets = [port.target for port in service.ports if not _FOR_METRICS.search(port.name)]
+        if any(reached(workload, engine, target) != "beside" for target in targets):
+            continue
+        for one in workload.containers:
+            ports = {*one.ports, *one.ports.values()}
+            if one is not workload.container and not ports.isdisjoint(targets):
+                found[one.name] = one
+    return tuple(found.values())
+
+
 def _port_is_told(workload: Workload, engine: Engine) -> bool:
     """Tell whether the engine surely listens on its port; images built by others may set another.
 
@@ -280,6 +318,7 @@ _BYSTANDERS = (
     ("apps", "Deployment"),
     ("apps", "StatefulSet"),
     ("apps", "DaemonSet"),
+    ("argoproj.io", "Rollout"),
     ("batch", "Job"),
     ("batch", "CronJob"),
 )
@@ -294,7 +333,8 @@ def _bystanders(snapshot: Snapshot) -> dict[tuple[str, str], list[Workload | Bys
             found.setdefault(pair, []).append(workload)
     for group, kind in _BYSTANDERS:
         for one in snapshot.read(group, kind, _bystander):
-            if id(one.object) not in engines:
+            # what a controller made is its owner's, which may well run an engine
+            if id(one.object) not in engines and controller_of(one.object) is None:
                 for pair in one.labels.items():
                     found.setdefault(pair, []).append(one)
     return found
@@ -317,7 +357,10 @@ def _bystander(obj: Raw, origin: Origin | None) -> Bystander:
         template = _at(obj, "spec", "jobTemplate", "spec", "template")
     labels = _at(template, "metadata", "labels")
     ports: set[int | str] = set()
+    accelerated = False
     for container in _listed(_at(template, "spec"), "containers"):
+        limits = _at(container, "resources", "limits")
+        accelerated |= any(isinstance(key, str) and is_accelerator(key) for key in limits)
         for port in _listed(container, "ports"):
             said = (port.get("containerPort"), port.get("name"))
             ports.update(value for value in said if value and isinstance(value, (int, str)))
@@ -327,6 +370,7 @@ def _bystander(obj: Raw, origin: Origin | None) -> Bystander:
         origin=origin,
         labels={key: value for key, value in labels.items() if isinstance(value, str)},
         ports=frozenset(ports),
+        accelerated=accelerated,
     )
 
 
@@ -346,7 +390,7 @@ def _router_selectors(snapshot: Snapshot) -> list[tuple[Located, dict[str, str]]
     """Return the label selectors by which routers find pods themselves, without a Service."""
     return [
         (router, selector)
-        for group, kind in _BYSTANDERS[:3]
+        for group, kind in _BYSTANDERS[:4]
         for router, selectors in snapshot.read(group, kind, _router)
         for selector in selectors
     ]

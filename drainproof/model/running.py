@@ -14,7 +14,7 @@ from drainproof.model.owners import above, controllers, key_of
 from drainproof.model.quantity import quantity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from drainproof.model.owners import Key
     from drainproof.model.shape import Raw
@@ -114,6 +114,11 @@ class Pod(Located, frozen=True, kw_only=True):
             },
             devices=_devices(spec),
         )
+
+
+def settled(pods: Iterable[Pod], by: float) -> list[Pod]:
+    """Return the pods that were ready at a time already, and still are."""
+    return [pod for pod in pods if pod.ready_since is not None and pod.ready_since <= by]
 
 
 def pods_of(snapshot: Snapshot, workload: Workload) -> tuple[Pod, ...]:

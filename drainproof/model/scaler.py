@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
@@ -349,10 +350,8 @@ def series_labels(workload: Workload, engine: Engine) -> dict[str, tuple[str, ..
     found: dict[str, tuple[str, ...]] = {"container": (engine.container,)}
     if workload.namespace:
         found["namespace"] = found["kubernetes_namespace"] = (workload.namespace,)
-    # pods of a Deployment have two random parts; of a long name Kubernetes keeps only a part
-    pods = {"StatefulSet": f"{name}-0", "ReplicaSet": f"{name}-x7k2p"}
-    if len(name) <= _POD_NAME_KEPT and workload.kind in {"Deployment", "Rollout", *pods}:
-        pod = pods.get(workload.kind, f"{name}-5d8f9c7b6d-x7k2p")
+    if len(name) <= _POD_NAME_KEPT and workload.kind in _POD_ENDS:
+        pod = name + _POD_ENDS[workload.kind]
         found["pod"] = found["kubernetes_pod_name"] = found["pod_name"] = (pod,)
     served = engine.flags.get("--served-model-name") or engine.flags.get("--model", "")
     if served and engine.flags_known and "$" not in served and engine.name in {"vllm", "sglang"}:
@@ -361,6 +360,14 @@ def series_labels(workload: Workload, engine: Engine) -> dict[str, tuple[str, ..
 
 
 _POD_NAME_KEPT = 40
+"""Of a longer name Kubernetes keeps only a part."""
+_POD_ENDS = {
+    "Deployment": "-5d8f9c7b6d-x7k2p",
+    "Rollout": "-5d8f9c7b6d-x7k2p",
+    "ReplicaSet": "-x7k2p",
+    "StatefulSet": "-0",
+}
+"""What pods' names may end in, by the kind that makes them."""
 _OWN_LABELS = frozenset({"__name__", "namespace", "kubernetes_namespace", "container", "engine"})
 """Labels that don't tell one workload of a namespace from another."""
 
@@ -372,16 +379,18 @@ def also_read(snapshot: Snapshot, workload: Workload, selector: Selector) -> str
     """
     pod = selector.matcher("pod", "kubernetes_pod_name", "pod_name")
     prefix = pod.prefix if pod else ""
-    if prefix is None or any(
-        item.label not in _OWN_LABELS and item is not pod for item in selector.matchers
-    ):
+    if prefix is None:
         return ""
+    for item in selector.matchers:
+        if item.label not in _OWN_LABELS and item is not pod:
+            return ""
     filtered = selector.matcher("namespace", "kubernetes_namespace") is not None
     engine = workload.engine.name if workload.engine else ""
     place = workload.namespace if filtered else None
     beginnings = snapshot.join(_names_by_engine).get((engine, place), [])
     found: list[str] = []
-    for beginning in beginnings[bisect_left(beginnings, prefix) :]:
+    for at in range(bisect_left(beginnings, prefix), len(beginnings)):
+        beginning = beginnings[at]
         if not beginning.startswith(prefix) or len(found) > 1:
             break
         if beginning != f"{workload.name}-":
@@ -503,6 +512,15 @@ def _paused(obj: Raw) -> str:
 def _paces(parent: Raw, path: str) -> dict[str, Pace]:
     behavior = shape.mapping(parent, "behavior", path)
     path = f"{path}.behavior"
+    return _read_paces(behavior, path) if behavior else _default_paces(path)
+
+
+@lru_cache(maxsize=16)
+def _default_paces(path: str) -> dict[str, Pace]:
+    return _read_paces({}, path)
+
+
+def _read_paces(behavior: Raw, path: str) -> dict[str, Pace]:
     return {
         "scale_down": _pace(behavior, "scaleDown", path, 300, (("Percent", 100, 15),)),
         "scale_up": _pace(behavior, "scaleUp", path, 0, (("Percent", 100, 15), ("Pods", 4, 15))),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.owners import controller_of, key_of
+from drainproof.model.scaler import Scaler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,11 @@ def hpa_of(snapshot: Snapshot, scaler: Located) -> Located | None:
     It is none of the workload's own autoscalers, since nobody wrote it.
     """
     return snapshot.join(_made).get(key_of(scaler.object))
+
+
+def hpas_on(snapshot: Snapshot, scaler: Scaler) -> tuple[Located, ...]:
+    """Return every HorizontalPodAutoscaler that scales what a scaler targets, whoever made it."""
+    return tuple(snapshot.join(_targeting).get(_goal(scaler), ()))
 
 
 def failing(scaler: Located) -> Iterator[tuple[str, int]]:
@@ -43,6 +49,21 @@ def _made(snapshot: Snapshot) -> dict[Key, Located]:
         for owner, hpa in snapshot.read("autoscaling", "HorizontalPodAutoscaler", _owned)
         if owner is not None
     }
+
+
+_Goal = tuple[str, str, str]
+"""Namespace, kind and name of what is scaled."""
+
+
+def _targeting(snapshot: Snapshot) -> dict[_Goal, list[Located]]:
+    found: dict[_Goal, list[Located]] = {}
+    for hpa in snapshot.read("autoscaling", "HorizontalPodAutoscaler", Scaler.from_object):
+        found.setdefault(_goal(hpa), []).append(hpa)
+    return found
+
+
+def _goal(scaler: Scaler) -> _Goal:
+    return scaler.namespace, scaler.target_kind, scaler.target_name
 
 
 def _owned(obj: Raw, origin: Origin | None) -> tuple[Key | None, Located]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from drainproof.model.shape import join
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,29 @@ _FORMS: tuple[tuple[str, str], ...] = (
     ("a bearer token", r"[Bb]earer\s+[A-Za-z0-9._~+/-]{12,}"),
     ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     ("a password in a URL", r"\w://[^/\s:@$]*:[^/\s@$<{]{3,}@"),
+    (
+        "a password in an image name",
+        r"(?<![\w.%+/:@\[-])[\w.%+-]+:[^/\s:@$<{\"']{3,}@(?=[\w-]+(?:\.[\w-]+)*(?::\d+)?/)",
+    ),
+    (
+        "a password in a header",
+        r"(?<![A-Za-z])[Bb]asic\s+[A-Za-z0-9+/]+[A-Z0-9+/][A-Za-z0-9+/]{5,}={0,2}",
+    ),
+    (
+        "a key in a header",
+        (
+            r"(?:[Aa]uthorization:\s*(?:[Bb]asic|[Bb]earer|[Tt]oken)\s"
+            r"|[Xx]-[A-Za-z-]{0,40}(?:[Kk]ey|KEY|[Tt]oken|TOKEN):)"
+            r"\s*[^\s\"'$<{(\[\\][^\s\"'$]{2,}"
+        ),
+    ),
+    (
+        "a password for curl",
+        (
+            r"curl\s(?:[^|;&\n]{0,200}\s)?(?:-u|--user)[\s=]*"
+            r"(?:[\"'][^:\"'$]*:[^\"'$]{3,}|[^\s:\"'$\[]+:[^\s\"'$]{3,})"
+        ),
+    ),
 )
 HIDDEN = "(hidden)"
 """What is written for a secret."""
@@ -39,7 +63,7 @@ _HIDDEN_FORMS = {
 """The same where only its form tells a secret, so that what is judged later, from a saved Snapshot,
 still has it."""
 _MARK_OF = {form: mark for mark, form in _HIDDEN_FORMS.items()}
-_SEARCHES = tuple((form, re.compile(pattern)) for form, pattern in _FORMS)
+_SEARCHES = tuple((form, regex(pattern)) for form, pattern in _FORMS)
 _MARKS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
     (b"hf_", ()),
     (b"sk-", ()),
@@ -53,32 +77,54 @@ _MARKS: tuple[tuple[bytes, tuple[bytes, ...]], ...] = (
     (b"earer ", ()),
     (b"PRIVATE KEY-", ()),
     (b"://", (b"@",)),
+    (b"asic ", ()),
+    (b"uthorization:", ()),
+    (b"curl", (b" -u", b"--user")),
+    (b"ey:", ()),
+    (b"EY:", ()),
+    (b"oken:", ()),
+    (b"OKEN:", ()),
     (b"[hidden:", ()),
 )
 """What is in whatever has a form above, and what must be there as well; quick to look for, since
 every workload is looked through."""
-_TEXT_MARKS = tuple(
-    mark.decode()
-    for first, besides in _MARKS
-    for mark in (besides if first != b"://" else ()) or (first,)
+_TEXT_MARKS = (
+    *((mark.decode(), tuple(one.decode() for one in besides)) for mark, besides in _MARKS),
+    ("@", (":",)),
 )
-_PLACEHOLDER = re.compile(r"(?i)example|your|placeholder|change[-_]?me|replace|redacted|\*\*\*")
+_PLACEHOLDER = regex(r"(?i)example|your|placeholder|change[-_]?me|replace|redacted|\*\*\*")
 _FEW = 6
 """A key with fewer different characters than this stands for one: ``hf_xxxxxxxx``."""
 _SKIPPED = frozenset({"managedFields", "kubectl.kubernetes.io/last-applied-configuration"})
 """What repeats the rest of the object."""
 
-_SECRET_NAME = re.compile(
-    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|(?:CLIENT|APP|JWT|WEBHOOK)_SECRET"
+_SECRET_NAME = regex(
+    r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|AUTHORIZATION|CREDS?|(?:CLIENT|APP|JWT|WEBHOOK)_SECRET"
     r"|(?:API|ACCESS|SECRET|PRIVATE|AUTH)_?KEY|ACCESS_KEY_ID)$",
     re.IGNORECASE,
 )
-_FILE = re.compile(r"(?:file:/)?(?:\.{0,2}/[\w.-]+)+")
-_NAMED = re.compile(
-    r"(?<![\w-])((?:--?[A-Za-z][\w-]*(?:=|\s+)|[A-Za-z_]\w*=))(\"[^\"]*\"|'[^']*'|[^\s;&|\"']+)"
+_COUNTS_TOKENS = regex(
+    r"(?:^|_)(?:(?:MAX|MIN|NUM)_(?:[A-Z0-9]+_)*|(?:PER|BOS|EOS|PAD|UNK|SEP|CLS|MASK|STOP)_)TOKEN$",
+    re.IGNORECASE,
+)
+"""Names whose ``TOKEN`` is a piece of a text: how many of them, or one that means something."""
+_CAMEL = regex(r"(?<=[a-z\d])(?=[A-Z])")
+_FILE = regex(r"(?:file:/)?(?:\.{0,2}/[\w.-]+)+")
+_NAMED = regex(
+    r"(?<![\w-])((?:--?[A-Za-z][\w-]*(?:=|\s+)|[A-Za-z_][\w-]*=))(\"[^\"]*\"|'[^']*'|[^\s;&|\"']+)"
 )
 """A flag or a variable, and its value, in a command line."""
-_KEY_BODY = re.compile(
+_HEADER = regex(
+    r"(?<![\w-])([A-Za-z][\w-]*:\s*)"
+    r"((?:(?:basic|bearer|token|digest|apikey)\s+)?[^\s\"'$<{(\[][^\s\"']*)",
+    re.IGNORECASE,
+)
+"""An HTTP header, and its value, in a command line."""
+_PASSWORD_OF = regex(r"[\"']?[^\s:\"'=]*:[^:]*$")
+"""A user and its password at the end of what has the form of both for curl."""
+_LOGINS = ("-u", "--user")
+"""Flags whose value is a user and its password."""
+_KEY_BODY = regex(
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:.*?-----END (?:[A-Z]+ )*PRIVATE KEY-----|.*)",
     re.DOTALL,
 )
@@ -91,9 +137,15 @@ _EMPTY_WORDS = frozenset(
 def names_a_secret(name: str) -> bool:
     """Tell whether a variable or a flag with this name holds a secret: ``HF_TOKEN``.
 
-    ``MAX_TOKENS`` and ``TOKEN_PATH`` do not.
+    ``MAX_TOKENS``, ``MAX_TOKEN`` and ``TOKEN_PATH`` do not.
     """
-    return bool(_SECRET_NAME.search(name.lstrip("-").replace("-", "_")))
+    name = name.lstrip("-").replace("-", "_")
+    return bool(_SECRET_NAME.search(name)) and not _COUNTS_TOKENS.search(name)
+
+
+def field_holds_a_secret(name: str) -> bool:
+    """Tell whether a field of an object with this name holds a secret: ``password``, ``apiKey``."""
+    return names_a_secret(_CAMEL.sub("_", name))
 
 
 def is_written_out(value: str) -> bool:
@@ -136,6 +188,9 @@ def holds_one(value: Any) -> bool:  # noqa: ANN401 - any part of a manifest
 
 def is_value_of_secret(before: object, word: object) -> bool:
     """Tell whether a word of a command line is a secret because of the flag before it."""
+    if before in _LOGINS and isinstance(word, str):
+        _, colon, password = word.partition(":")
+        return bool(colon) and not password.isdecimal() and is_written_out(password)
     return (
         isinstance(before, str)
         and isinstance(word, str)
@@ -155,9 +210,12 @@ def _is_real(form: str, body: str) -> bool:
 def redacted(text: str) -> str:
     """Return a text, such as a command line, with the secrets in it hidden.
 
-    Those are what has the form of one, and what a flag or a variable holds that is named like one.
+    Those are what has the form of one, and what a flag, a variable or a header holds that is named
+    like one.
     """
     text = without_forms(text)
+    if ":" in text:
+        text = _HEADER.sub(_hide_header, text)
     return _NAMED.sub(_hide_named, text) if "-" in text or "=" in text else text
 
 
@@ -169,8 +227,8 @@ def hidden(text: str) -> str:
 @lru_cache(maxsize=2048)  # thousands of workloads have the same messages
 def without_forms(text: str) -> str:
     """Return a text, such as a finding's message, with what has the form of a secret hidden."""
-    for mark in _TEXT_MARKS:
-        if mark in text:
+    for mark, besides in _TEXT_MARKS:
+        if mark in text and (not besides or any(one in text for one in besides)):
             break
     else:
         return text
@@ -186,7 +244,20 @@ def _hide(form: str, found: re.Match[str]) -> str:
         return body
     if form == "a password in a URL":
         return f"{body[0]}://{_MARK_OF[form]}@"
+    if form == "a password in an image name":
+        return f"{_MARK_OF[form]}@"
+    if form == "a password for curl":
+        return _PASSWORD_OF.sub(_MARK_OF[form], body)
     return _MARK_OF[form]
+
+
+def _hide_header(found: re.Match[str]) -> str:
+    written, value = found[1], found[2]
+    name = written.rstrip()[:-1]
+    # a rule of Prometheus has colons in its name, no hyphens and no blanks
+    header = "-" in name or written[-1] != ":" or name.lower() == "authorization"
+    hides = header and names_a_secret(name) and is_written_out(value)
+    return f"{written}{_HIDDEN_IN_TEXT}" if hides else found[0]
 
 
 def _hide_named(found: re.Match[str]) -> str:
@@ -205,11 +276,12 @@ def secrets_in(obj: Raw) -> Iterator[tuple[str, str]]:
 
     Nothing is yielded, and little time spent, where no part of the object looks like one.
     """
-    if _may_hold_one(obj):
+    if may_hold_one(obj):
         yield from _walk(obj, "")
 
 
-def _may_hold_one(obj: Raw) -> bool:
+def may_hold_one(obj: Raw) -> bool:
+    """Tell quickly whether any part of an object looks like a key or a token; false is certain."""
     try:
         written = orjson.dumps(obj, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
@@ -217,7 +289,8 @@ def _may_hold_one(obj: Raw) -> bool:
     for mark, besides in _MARKS:
         if mark in written and (not besides or any(one in written for one in besides)):
             return True
-    return False
+    # most at signs stand before an image's digest
+    return b"@" in written and written.count(b"@") > written.count(b"@sha256:")
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any part of a manifest

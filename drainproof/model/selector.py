@@ -94,6 +94,10 @@ class Asking(Generic[_Asking]):
             else:
                 self.for_nothing.append(entry)
 
+    def __bool__(self) -> bool:
+        """Tell whether anything asks at all."""
+        return bool(self._by_label or self.for_nothing)
+
     def candidates(self, labels: Mapping[str, str]) -> Iterator[_Asking]:
         """Yield what may ask for some of these labels: it does ask for one of them."""
         if self._by_label:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
+
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ Raw = dict[str, Any]
 
 _SECRETIVE = frozenset({"env", "envFrom", "args", "command", "data", "stringData", "annotations"})
 """Fields that hold people's own texts: what is in them is not shown, whatever its type."""
-_WORD = re.compile(r"\w+")
+_WORD = regex(r"\w+")
 
 
 class ShapeError(ValueError):
@@ -134,7 +135,7 @@ def string_map(parent: Mapping[str, Any], key: str, path: str) -> dict[str, str]
     value = mapping(parent, key, path)
     for name, item in value.items():
         if not isinstance(item, str):
-            raise ShapeError(f"{join(path, key)}.{name}", "a string (quote it)", item)
+            raise ShapeError(join(join(path, key), str(name)), "a string (quote it)", item)
     return value
 
 

@@ -14,23 +14,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from drainproof.model import shell
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from drainproof.model.engines import EngineFacts
     from drainproof.model.shell import Command
 
-_INITS = frozenset({"tini", "tini-static", "dumb-init", "catatonit", "docker-init"})
-"""First processes that pass SIGTERM on to their child, and end when it ends."""
-_PREFIXES = frozenset(
-    {"env", "nice", "ionice", "nohup", "numactl", "taskset", "chrt", "stdbuf", "timeout", "gosu"}
-)
-"""Programs that become the command behind them, or pass SIGTERM on to it."""
-_BEFORE = _INITS | _PREFIXES
 _SAYS = frozenset({"echo", "printf", "trap", "export", "which", "alias"})
 """Programs that may have an engine's command line among their words without running it."""
-_EXEC = re.compile(r"(?<![\w./$%-])exec(?=[ \t])")
+_EXEC = regex(r"(?<![\w./$%-])exec(?=[ \t])")
 _MARK = "%exec"
 """Written for ``exec`` before a script is read: the reader leaves it out, as it makes no difference
 to what runs, and here it makes all of it."""
@@ -70,39 +64,64 @@ class Signalled(Struct, frozen=True):
 _DIRECT = Signalled(Path.REACHES)
 
 
-def follow(argv: Sequence[str], env: Mapping[str, str], facts: EngineFacts) -> Signalled:
+def follow(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    facts: EngineFacts,
+    *,
+    own: bool = False,
+    file: Callable[[str], str | None] = lambda _: None,
+) -> Signalled:
     """Return how SIGTERM fares when a container starts with ``argv``.
 
     Args:
         argv: The container's command and arguments, as they are written.
         env: Variables whose value is known.
         facts: The engine that the container is known to run.
+        own: Whether the first word is the program; else the image's own may come before it.
+        file: Returns the text of a file in the container; None if it is not known.
     """
-    at = _shell_at(argv)
+    at = shell.shell_at(argv)
     if at is None:
-        unseen = bool(argv) and argv[0].endswith(".sh") and not facts.is_started_by(argv[0])
+        text = file(argv[0]) if argv else None
+        if text is not None:
+            return _file(text, _interpreter(text), argv[0], env, facts)
+        unseen = bool(argv) and (own or argv[0].endswith(".sh"))
+        unseen = unseen and not facts.is_started_by(" ".join(argv))
         return Signalled(Path.UNSEEN, script=argv[0]) if unseen else _DIRECT
-    words = [shell.expand_references(word, env) for word in argv]
-    program = shell.basename(words[at])
-    script = shell.script_of(words[at:])
+    words = shell.expand_words(argv[at:], env)
+    program = shell.basename(words[0])
+    script = shell.script_of(words)
     if script is None:
-        file = next((word for word in words[at + 1 :] if not word.startswith("-")), "")
-        if not file or facts.is_started_by(file):
-            return Signalled(Path.REACHES)
-        return Signalled(Path.UNSEEN, program, file)
-    found = _script(script, program, env, facts)
-    return replace(found, shell=program, script=found.script or script, first=at == 0)
+        name = next((word for word in words[1:] if not word.startswith("-")), "")
+        found = _DIRECT
+        if name and not facts.is_started_by(name):
+            text = file(name)
+            found = Signalled(Path.UNSEEN, script=name)
+            found = found if text is None else _file(text, program, name, env, facts)
+    else:
+        found = _script(script, program, env, facts)
+        text = file(found.script) if found.path is Path.UNSEEN and found.script else None
+        if text is not None:  # of what the script becomes at its end, by exec
+            found = _file(text, _interpreter(text), found.script, env, facts)
+    return replace(
+        found, shell=found.shell or program, script=found.script or script or "", first=at == 0
+    )
 
 
-def _shell_at(words: Sequence[str]) -> int | None:
-    """Return which word is the shell, if it comes first or behind what only prepares for it."""
-    for index, word in enumerate(words):
-        program = shell.basename(word)
-        if program in shell.SHELLS:
-            return index
-        if index == 0 and program not in _BEFORE:
-            return None
-    return None
+def _interpreter(text: str) -> str:
+    """Return the shell that a script's first line names; ``sh`` if it names none."""
+    first = text.partition("\n")[0] if text.startswith("#!") else ""
+    names = (shell.basename(word) for word in reversed(first.removeprefix("#!").split()))
+    return next((name for name in names if name in shell.SHELLS), "sh")
+
+
+def _file(
+    text: str, program: str, name: str, env: Mapping[str, str], facts: EngineFacts
+) -> Signalled:
+    """Return how SIGTERM fares in a script of a file."""
+    found = _script(text, program, env, facts)
+    return replace(found, shell=program, script=found.script or name, start=None)
 
 
 class _Step(Struct, frozen=True):

@@ -11,21 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from drainproof.errors import UserError
 from drainproof.judge.verdict import Severity
 from drainproof.model import shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.gather import gather
-from drainproof.model.kinds import kind_of
+from drainproof.model.kinds import kind_of, meant
 from drainproof.model.metrics import Metrics
 from drainproof.model.owners import controller_of
 from drainproof.model.scaler import Scaler, is_scaler
-from drainproof.model.secrets import hidden, is_value_of_secret, redacted
+from drainproof.model.secrets import (
+    field_holds_a_secret,
+    hidden,
+    is_value_of_secret,
+    is_written_out,
+    redacted,
+)
 from drainproof.model.selector import same_namespace
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from drainproof.model.finding import Finding
     from drainproof.model.kinds import Kind
@@ -39,9 +47,13 @@ VERSION = 1
 SAVED_AS = "drainproof-snapshot"
 """What ``kind`` a saved Snapshot has."""
 
-_SECRETIVE = re.compile(r"token|secret|passw|api_?key|credential|private", re.IGNORECASE)
-_SECRET_LINE = re.compile(
-    r"^([ \t]*(?:export )?[\w.-]*(?:token|secret|passw|api[_-]?key|credential)[\w.-]*"
+_SECRETIVE = regex(
+    r"token|secret|passw|api[_-]?key|credential|private|authorization|cookie"
+    r"|(?:^|[_-])(?:creds?|pass)(?![a-z])",
+    re.IGNORECASE,
+)
+_SECRET_LINE = regex(
+    r"^([ \t]*(?:export )?[\w.-]*(?:token|secret|passw|api[_-]?key|credential|authorization)[\w.-]*"
     r"[ \t]*[:=][ \t]*)(?!\d+[ \t]*$)\S.*$",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -79,23 +91,17 @@ class Problem(Struct, frozen=True):
         return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
-class Service(Located, frozen=True, kw_only=True):
-    """A Service as checks ask about it."""
-
-    selector: dict[str, str]
-
-
 class _Index(Struct):
     """What a Snapshot knows after it has looked at every object once."""
 
     workloads: list[Workload] = field(default_factory=list)
     scalers: dict[tuple[str, str], list[Scaler]] = field(default_factory=dict)
-    services: dict[tuple[str, str], list[Service]] = field(default_factory=dict)
     by_kind: dict[tuple[str, str], list[Item]] = field(default_factory=dict)
     """Objects by API group, without a version, and kind."""
     problems: list[Problem] = field(default_factory=list)
     other_workloads: int = 0
     fragments: int = 0
+    unjudged: list[tuple[Located, str]] = field(default_factory=list)
 
 
 class Snapshot:
@@ -114,6 +120,7 @@ class Snapshot:
         unseen: Resources that could not be listed, by the kind that they are.
         calls: How many requests were made, by verb and resource: ``list deployments.apps``.
         namespaces: The only namespaces that were read; empty is all of them.
+        cluster_version: What the API server says that it is: ``v1.34.1``; empty if it did not.
     """
 
     def __init__(  # noqa: PLR0913 - what was collected
@@ -131,6 +138,7 @@ class Snapshot:
         unseen: Mapping[str, str] | None = None,
         calls: Mapping[str, int] | None = None,
         namespaces: Iterable[str] = (),
+        cluster_version: str = "",
     ) -> None:
         self.items = tuple(items)
         self.partial = partial
@@ -143,6 +151,7 @@ class Snapshot:
         self.unseen = dict(unseen or {})
         self.calls = Counter(calls or {})
         self.namespaces = tuple(namespaces)
+        self.cluster_version = cluster_version
         self._problems = tuple(problems)
         self._index: _Index | None = None
         self._joins: dict[Callable[[Snapshot], object], object] = {}
@@ -151,6 +160,54 @@ class Snapshot:
     def of(cls, objects: Iterable[Raw], *, partial: bool = False) -> Snapshot:
         """Return a Snapshot of raw objects, such as those of a chaos run's target."""
         return cls((Item(obj) for obj in objects), partial=partial)
+
+    def of_cluster(
+        self, cluster: str, workloads: Iterable[Workload], items: Iterable[Item]
+    ) -> Snapshot:
+        """Return what reports ask of it, in a cluster's name and without what only checks need.
+
+        Args:
+            cluster: The context.
+            workloads: Its workloads, in that name.
+            items: The objects that are still needed.
+        """
+        short = Snapshot(
+            items,
+            partial=self.partial,
+            problems=[replace(one, message=f"{cluster}: {one.message}") for one in self.problems],
+            taken_at=self.taken_at,
+            source=cluster,
+            calls=self.calls,
+        )
+        short._index = _Index(
+            workloads=list(workloads),
+            other_workloads=self.other_workloads,
+            fragments=self.fragments,
+            unjudged=[(replace(who, cluster=cluster), why) for who, why in self.unjudged],
+        )
+        return short
+
+    @classmethod
+    def together(cls, parts: Sequence[Snapshot]) -> Snapshot:
+        """Return what :meth:`of_cluster` returned of several clusters as one."""
+        calls: Counter[str] = Counter()
+        for part in parts:
+            calls.update(part.calls)
+        found = cls(
+            [item for part in parts for item in part.items],
+            partial=False,
+            problems=[one for part in parts for one in part.problems],
+            taken_at=min((part.taken_at for part in parts if part.taken_at), default=0.0),
+            source=f"{len(parts)} clusters: {', '.join(part.source for part in parts)}",
+            calls=calls,
+        )
+        found._index = _Index(
+            workloads=[one for part in parts for one in part.workloads],
+            other_workloads=sum(part.other_workloads for part in parts),
+            fragments=sum(part.fragments for part in parts),
+            unjudged=[one for part in parts for one in part.unjudged],
+        )
+        return found
 
     @property
     def objects(self) -> tuple[Raw, ...]:
@@ -173,6 +230,16 @@ class Snapshot:
         return self._built().fragments
 
     @property
+    def unjudged(self) -> tuple[tuple[Located, str], ...]:
+        """What serves a language model by what is not in the input, and why it can't be judged."""
+        return tuple(self._built().unjudged)
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether all was read that was asked for; of what was read, some may be wrong."""
+        return not self._problems
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """What could not be read: broken files, and fields with a wrong type."""
         return (*self._problems, *self._built().problems)
@@ -185,23 +252,7 @@ class Snapshot:
     def scalers_for(self, workload: Workload) -> tuple[Scaler, ...]:
         """Return the autoscalers that target a workload."""
         found = self._built().scalers.get((workload.kind, workload.name), ())
-        return tuple(scaler for scaler in found if same_namespace(scaler, workload))
-
-    def scaler_for(self, workload: Workload) -> Scaler | None:
-        """Return the autoscaler that targets a workload; the first if there are several."""
-        return next(iter(self.scalers_for(workload)), None)
-
-    def services_for(self, workload: Workload) -> tuple[Service, ...]:
-        """Return the Services that select a workload's pods."""
-        services = self._built().services
-        labels = workload.pod_labels
-        return tuple(
-            service
-            for pair in labels.items()
-            for service in services.get(pair, ())
-            if same_namespace(service, workload)
-            and all(labels.get(key) == value for key, value in service.selector.items())
-        )
+        return tuple([scaler for scaler in found if same_namespace(scaler, workload)])
 
     def join(self, build: Callable[[Snapshot], _Joined]) -> _Joined:
         """Return what ``build`` makes of this Snapshot; it is called once, at first asking."""
@@ -267,6 +318,7 @@ class Snapshot:
                 "partial": self.partial,
                 "unseen": self.unseen,
                 "namespaces": self.namespaces,
+                "cluster_version": self.cluster_version,
                 "metrics": self.metrics and self.metrics.saved(),
                 "items": [
                     {
@@ -320,6 +372,7 @@ class Snapshot:
                 metrics=Metrics.from_saved(values["metrics"]) if values.get("metrics") else None,
                 unseen={str(kind): str(name) for kind, name in values.get("unseen", {}).items()},
                 namespaces=[str(name) for name in values.get("namespaces", ())],
+                cluster_version=str(values.get("cluster_version", "")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"a damaged Snapshot: {error!r}") from None
@@ -344,16 +397,17 @@ def _index(items: Iterable[Item], *, partial: bool) -> _Index:
             pods.append((item, facts))
             continue
         try:
-            if is_scaler(obj):
+            if kind == "List":
+                shape.mappings(obj, "items", "")  # a list of them was taken apart
+            elif is_scaler(obj):
                 _add_scaler(index, Scaler.from_object(obj, item.origin))
-            elif kind == "Service" and version == "v1":
-                _add_service(index, obj, item.origin)
         except shape.ShapeError as error:
             who = Located(**named(obj), object=obj, origin=item.origin)
             index.problems.append(_wrong_type(who, error))
     gathered = gather(pods, index.by_kind, partial=partial)
     index.workloads = gathered.workloads
     index.other_workloads, index.fragments = gathered.others, gathered.fragments
+    index.unjudged = gathered.unjudged
     index.problems += [_wrong_type(*refused) for refused in gathered.refused]
     return index
 
@@ -374,14 +428,6 @@ def _add_scaler(index: _Index, scaler: Scaler) -> None:
     index.scalers.setdefault((scaler.target_kind, scaler.target_name), []).append(scaler)
 
 
-def _add_service(index: _Index, obj: Raw, origin: Origin | None) -> None:
-    spec = shape.mapping(obj, "spec", "")
-    selector = shape.string_map(spec, "selector", "spec")
-    if selector:
-        service = Service(**named(obj), object=obj, origin=origin, selector=selector)
-        index.services.setdefault(next(iter(selector.items())), []).append(service)
-
-
 def _mapping(value: Any) -> Raw:  # noqa: ANN401 - a part of a saved form
     if not isinstance(value, dict):
         raise TypeError("an object that is no mapping")
@@ -396,7 +442,8 @@ def _without_secrets(obj: Raw) -> Raw:
             secretive = bool(_SECRETIVE.search(str(value.get("name", ""))))
             return {
                 key: hidden(part)
-                if key == "value" and secretive and isinstance(part, str)
+                if isinstance(part, str)
+                and ((key == "value" and secretive) or _is_secret(key, part))
                 else clean(part, key)
                 for key, part in value.items()
                 if key not in {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
@@ -426,6 +473,12 @@ def _without_secrets(obj: Raw) -> Raw:
     return cleaned
 
 
+def _is_secret(key: object, value: str) -> bool:
+    """Tell whether a field is a secret by its name; counts, such as of tokens, are none."""
+    named = isinstance(key, str) and field_holds_a_secret(key)
+    return named and is_written_out(value) and not value.strip().isdecimal()
+
+
 def _line(saved: int | None) -> int:
     """Return a saved line; 0, which says that an object was rendered, stays 0."""
     return 1 if saved is None else saved
@@ -448,3 +501,39 @@ def items_of(found: object, origin: Origin | None) -> Iterator[Item]:
             yield from items_of(obj, inner)
         return
     yield Item(found, origin)
+
+
+def malformed(found: object, origin: Origin) -> Iterator[Problem]:
+    """Yield what in a parsed document is an object that kubectl refuses, so that none is dropped.
+
+    That is an object without a kind, or one whose kind is a workload's in another case. Any other
+    document, such as Helm values or a compose file, is no object.
+    """
+    if not isinstance(found, dict):
+        return
+    kind, version = found.get("kind"), found.get("apiVersion")
+    if not kind:
+        fields = [isinstance(found.get(name), dict) for name in ("metadata", "spec")]
+        is_object = isinstance(version, str) or (all(fields) and named(found)["name"])
+        if is_object and any(fields):
+            yield _malformed(found, origin, "", "an object without a kind", "Add its kind.")
+    elif isinstance(kind, str) and isinstance(version, str):
+        listed = found.get("items")
+        if kind.endswith("List") and isinstance(listed, list):
+            for index, obj in enumerate(listed):
+                yield from malformed(obj, replace(origin, prefix=(*origin.prefix, "items", index)))
+        elif right := meant(version, kind):
+            said = f"expected {right}, found {kind}"
+            yield _malformed(found, origin, "kind", said, f"Write kind: {right}.")
+
+
+def _malformed(obj: Raw, origin: Origin, path: str, said: str, hint: str) -> Problem:
+    name = named(obj)["name"]
+    return Problem(
+        f"{said} ({name})" if name else said,
+        file=origin.file,
+        line=origin.line or None,
+        path=path,
+        origin=origin,
+        hint=f"{hint} The API server refuses it as it is.",
+    )

@@ -37,6 +37,8 @@ class Template(Struct, frozen=True, kw_only=True):
     """Whether fields that an operator fills in are among them."""
     alone: str = ""
     """Field path of the first container, where it is not in a list; empty elsewhere."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Variables that an operator sets in the containers."""
     in_ray: bool = False
     """Whether KubeRay starts ``ray`` in its container, whatever the image's own program is."""
 
@@ -149,6 +151,7 @@ def _template(  # noqa: PLR0913, PLR0917 - what a place says, with its list's in
         worker=place.worker and not alone,
         replicas=_number(obj, replicas),
         replicas_path=replicas,
+        variables=tuple((name, str(_number(obj, field))) for name, field in facts.variables),
         in_ray=_in_ray(path),
     )
 

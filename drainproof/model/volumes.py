@@ -13,6 +13,7 @@ from msgspec import Struct
 from drainproof.model import language_model, shape
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.selector import same_namespace
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ _STREAMING_FORMATS = frozenset(
     {"dummy", "tensorizer", "remote", "remote_instance", "modelexpress", "mx", "gms"}
 )
 """Values of ``--load-format`` that take no weights from the hub."""
-_DOWNLOADS = re.compile(
+_DOWNLOADS = regex(
     r"""
       \bhf\s+download\b | huggingface[-_]cli\b | snapshot_download | huggingface[-_]downloader
     | \b(?:aws|s5cmd)\s[^;|&]*\b(?:cp|sync|run)\b | \bgsutil\b | \bgcloud\s+storage\b | \bazcopy\b
@@ -61,7 +62,9 @@ _DOWNLOADS = re.compile(
 )
 """Found in the command line or image of a container that fetches weights over the network."""
 _LOST = frozenset({"emptyDir", "ephemeral"})
-_FOR_WEIGHTS = re.compile(r"model|weight|(?<!kv)(?<!kv-)cache|hugging|hub|data|storage|nim")
+_SHARED = frozenset({"ReadWriteMany", "ReadOnlyMany"})
+_HOSTNAME = "kubernetes.io/hostname"
+_FOR_WEIGHTS = regex(r"model|weight|(?<!kv)(?<!kv-)cache|hugging|hub|data|storage|nim")
 """In the name or the mount path of a volume that is to hold weights."""
 
 
@@ -69,6 +72,12 @@ class Claim(Located, frozen=True, kw_only=True):
     """A PersistentVolumeClaim."""
 
     access_modes: tuple[str, ...]
+
+    def goes_with_all(self, workload: Workload) -> bool:
+        """Tell whether all replicas of a workload can mount it at once, also on other nodes."""
+        if not self.access_modes or not _SHARED.isdisjoint(self.access_modes):
+            return True
+        return set(self.access_modes) != {"ReadWriteOncePod"} and _on_one_node(workload)
 
     @classmethod
     def from_object(cls, obj: Raw, origin: Origin | None = None) -> Claim:
@@ -135,6 +144,20 @@ def weights_of(workload: Workload, engine: Engine, container: Container) -> Weig
     return Weights(model, source, folder, not _may_set_more(container), by_default)
 
 
+def kept_by(workload: Workload) -> tuple[Weights, Held | None]:
+    """Return where a workload's weights come from, and the volume that holds them, if any.
+
+    It depends on nothing but the pod template, and is for :meth:`Workload.once`.
+    """
+    if workload.engine is None or workload.container is None:
+        return _NO_WEIGHTS, None
+    weights = weights_of(workload, workload.engine, workload.container)
+    return weights, holds(workload, workload.container, weights)
+
+
+_NO_WEIGHTS = Weights("", "unknown", "", sure=False, by_default=False)
+
+
 def _source(engine: Engine, container: Container, model: str) -> str:
     streams = engine.flags.get("--load-format", "") in _STREAMING_FORMATS
     if streams or model.startswith(_STREAMED):
@@ -188,13 +211,21 @@ def holds(workload: Workload, container: Container, weights: Weights) -> Held | 
     return _held(workload, container, best) if best else None
 
 
-def volumes_for_data(workload: Workload, container: Container) -> Iterator[Held]:
-    """Yield the mounted volumes that look as if they were to hold weights."""
+def volumes_for_data(workload: Workload) -> list[Held]:
+    """Return the volumes of the engine's container that look as if they were to hold weights.
+
+    They depend on nothing but the pod template, and this is for :meth:`Workload.once`.
+    """
+    found: list[Held] = []
+    container = workload.container
+    if container is None:
+        return found
     for mount_path in container.mounts:
         held = _held(workload, container, mount_path)
         said = f"{held.name} {mount_path}".lower()
         if held.claim or (held.outlives_pod and _FOR_WEIGHTS.search(said)):
-            yield held
+            found.append(held)
+    return found
 
 
 def _held(workload: Workload, container: Container, mount_path: str) -> Held:
@@ -292,6 +323,25 @@ def claim_of(snapshot: Snapshot, workload: Workload, name: str) -> Claim | None:
         if same_namespace(claim, workload):
             return claim
     return None
+
+
+def claim_of_one(snapshot: Snapshot, workload: Workload) -> Claim | None:
+    """Return the first PersistentVolumeClaim that not all replicas can mount at once."""
+    for volume in shape.mappings(workload.pod_spec, "volumes", workload.pod_path):
+        held = volume.get("persistentVolumeClaim")
+        name = held.get("claimName") if isinstance(held, dict) else None
+        claim = claim_of(snapshot, workload, name) if isinstance(name, str) else None
+        if claim is not None and not claim.goes_with_all(workload):
+            return claim
+    return None
+
+
+def _on_one_node(workload: Workload) -> bool:
+    """Tell whether all pods go to one node by name."""
+    selector = workload.pod_spec.get("nodeSelector")
+    return bool(workload.pod_spec.get("nodeName")) or (
+        isinstance(selector, dict) and _HOSTNAME in selector
+    )
 
 
 def _config_maps(snapshot: Snapshot) -> dict[str, list[Located]]:

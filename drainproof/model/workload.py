@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import orjson
 from msgspec import Struct, field
@@ -13,19 +13,22 @@ from drainproof.model import container as containers
 from drainproof.model import rollout, shape
 from drainproof.model.engine import engine_of
 from drainproof.model.finding import NOTHING, Finding, Located, Origin, named
-from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, Kind, kind_of
+from drainproof.model.kinds import DEFAULT_GRACE_PERIOD_S, PREFILL, Kind, kind_of
+from drainproof.model.mounted import Seen
 from drainproof.model.quantity import quantity
 from drainproof.model.rollout import RollingUpdate
 from drainproof.model.templates import Template, fragment, templates_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from drainproof.judge.verdict import Severity
     from drainproof.model.container import Container
     from drainproof.model.engine import Engine
     from drainproof.model.mounted import Mounted
     from drainproof.model.shape import Raw
+
+_Made = TypeVar("_Made")
 
 __all__ = ["DEFAULT_GRACE_PERIOD_S", "RollingUpdate", "SharedMemory", "Workload", "read"]
 
@@ -78,8 +81,8 @@ class Workload(Located, frozen=True, kw_only=True):
     """Whether fields that an operator fills in are among those that were read."""
     pod_spec: Raw
     """The raw pod spec."""
-    _read: dict[str, Any] = field(default_factory=dict)
-    """What was read on demand."""
+    _made: dict[Callable[[Any], object], object] = field(default_factory=dict)
+    """What was made of its pod template on demand; workloads with equal ones share it."""
 
     @classmethod
     def from_object(cls, obj: Raw, origin: Origin | None = None) -> Workload:
@@ -99,18 +102,18 @@ class Workload(Located, frozen=True, kw_only=True):
         severity: Severity | None = None,
         *,
         repair: Mapping[str, Any] | None = None,
+        fix: str = "",
     ) -> Finding:
         """Return a finding at a field, as any object's.
 
         Without a repair where an operator fills in fields: what is to be written is not what was
         read.
         """
-        return Finding(
-            path, message, self, severity, repair=NOTHING if self.filled else repair or NOTHING
-        )
+        mended = NOTHING if self.filled else repair or NOTHING
+        return Finding(path, message, self, severity, repair=mended, fix=fix)
 
     @property
-    def ref(self) -> str:
+    def own_ref(self) -> str:
         """Its name as people write it: ``LeaderWorkerSet/inference/vllm (leader)``."""
         parts = (self.kind, self.namespace, self.name)
         whole = "/".join(part for part in parts if part)
@@ -126,10 +129,25 @@ class Workload(Located, frozen=True, kw_only=True):
         """Whether the object says all of its pods; false if another one fills in the rest."""
         return self.kind_facts.complete
 
+    def left_to_others(self, path: str, what: str) -> Finding:
+        """Return the assumption that whoever writes the rest of the pods sets something."""
+        return self.assumption(
+            path, f"the rest of the pods of {self.ref} is not written here: taken to have {what}"
+        )
+
     @property
     def grace_written(self) -> bool:
         """Whether the grace period is written, not a default."""
         return self.kind_facts.grace_field in self.pod_spec
+
+    def once(self, build: Callable[[Workload], _Made]) -> _Made:
+        """Return what ``build`` makes of the pod template: its spec and annotations, the engine.
+
+        It is called once for all workloads with an equal one, so nothing else may go into it.
+        """
+        if build not in self._made:
+            self._made[build] = build(self)
+        return cast("_Made", self._made[build])
 
     @property
     def init_containers(self) -> tuple[Container, ...]:
@@ -138,14 +156,7 @@ class Workload(Located, frozen=True, kw_only=True):
         Raises:
             ShapeError: A field holds another type than Kubernetes wants.
         """
-        if "init" not in self._read:
-            path = f"{self.pod_path}.initContainers"
-            found = shape.mappings(self.pod_spec, "initContainers", self.pod_path)
-            self._read["init"] = tuple(
-                containers.read(raw, f"{path}[{index}]") for index, raw in enumerate(found)
-            )
-        init: tuple[Container, ...] = self._read["init"]
-        return init
+        return self.once(_init_containers)
 
     @property
     def volumes(self) -> Mapping[str, Raw]:
@@ -154,20 +165,44 @@ class Workload(Located, frozen=True, kw_only=True):
         Raises:
             ShapeError: A field holds another type than Kubernetes wants.
         """
-        if "volumes" not in self._read:
-            found = shape.mappings(self.pod_spec, "volumes", self.pod_path)
-            self._read["volumes"] = {
-                shape.text(raw, "name", f"{self.pod_path}.volumes[{index}]"): raw
-                for index, raw in enumerate(found)
-            }
-        volumes: dict[str, Raw] = self._read["volumes"]
-        return volumes
+        return self.once(_volumes)
+
+    @property
+    def workers(self) -> tuple[Template, ...]:
+        """The pods of the same object that work for these; none if these work for others.
+
+        Raises:
+            ShapeError: A field holds another type than Kubernetes wants.
+        """
+        if self.filled or (not self.role and len(self.kind_facts.places) == 1):
+            return ()
+        found = [one for one in templates_of(self.object, self.kind_facts) if one.spec]
+        if any(one.worker and one.path == self.pod_path for one in found):
+            return ()
+        prefill = self.role.startswith(PREFILL)
+        return tuple(
+            one
+            for one in found
+            if one.worker and not fragment(one.spec) and one.role.startswith(PREFILL) is prefill
+        )
 
     def volume_path(self, name: str) -> str:
         """Return the field path of a volume; of all volumes if there is none of that name."""
         where = f"{self.pod_path}.volumes"
         names = list(self.volumes)
         return f"{where}[{names.index(name)}]" if name in names else where
+
+
+def _init_containers(workload: Workload) -> tuple[Container, ...]:
+    path = f"{workload.pod_path}.initContainers"
+    found = shape.mappings(workload.pod_spec, "initContainers", workload.pod_path)
+    return tuple(containers.read(raw, f"{path}[{index}]") for index, raw in enumerate(found))
+
+
+def _volumes(workload: Workload) -> dict[str, Raw]:
+    path = f"{workload.pod_path}.volumes"
+    found = shape.mappings(workload.pod_spec, "volumes", workload.pod_path)
+    return {shape.text(raw, "name", f"{path}[{index}]"): raw for index, raw in enumerate(found)}
 
 
 class Pods(Struct, frozen=True):
@@ -179,6 +214,8 @@ class Pods(Struct, frozen=True):
     container: Container | None
     shared_memory: SharedMemory | None
     serves: bool
+    made: dict[Callable[[Any], object], object]
+    """What is made of it on demand."""
 
 
 Known = dict[tuple[object, ...], Pods]
@@ -219,9 +256,30 @@ def read(
     return tuple(_read(obj, origin, facts, template, mounted, known) for template in templates)
 
 
+def can_be_renamed(workload: Workload) -> bool:
+    """Tell whether all that depends on its names is what :func:`renamed` exchanges."""
+    return workload.pod_path == "spec.template.spec" and not (
+        workload.role or workload.filled or workload.kind_facts.labels
+    )
+
+
+def renamed(like: Workload, obj: Raw, origin: Origin | None) -> Workload:
+    """Return the workload of an object that differs from another one in names and labels only."""
+    metadata = obj["metadata"]
+    return replace(
+        like,
+        name=metadata["name"],
+        object=obj,
+        origin=origin,
+        labels=metadata.get("labels") or {},
+        pod_labels=(obj["spec"]["template"].get("metadata") or {}).get("labels") or {},
+    )
+
+
 def _alone(obj: Raw) -> str:
     """Return the field path of a container that is not in a list; empty if there is none."""
-    return "spec.predictor.model" if obj.get("kind") == "InferenceService" else ""
+    alone = {"InferenceService": "spec.predictor.model", "NIMService": "spec"}
+    return alone.get(str(obj.get("kind")), "")
 
 
 def _read(  # noqa: PLR0913, PLR0917 - all that there is to know
@@ -257,6 +315,7 @@ def _read(  # noqa: PLR0913, PLR0917 - all that there is to know
         kind_facts=facts,
         filled=template.filled,
         pod_spec=spec,
+        _made=pods.made,
     )
 
 
@@ -269,7 +328,7 @@ def _pods(template: Template, namespace: str, mounted: Mounted | None, known: Kn
     engine, container = engine_of(found, template.annotations, in_ray=template.in_ray)
     shared_memory = _shared_memory(template.spec, template.path, container) if container else None
     serves = _serves(template, engine, container)
-    pods = Pods(template.spec, found, engine, container, shared_memory, serves)
+    pods = Pods(template.spec, found, engine, container, shared_memory, serves, {})
     if key is not None:
         known[key] = pods
     return pods
@@ -281,7 +340,8 @@ def _key(template: Template) -> tuple[object, ...] | None:
         said = orjson.dumps((template.spec, template.annotations), option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # a text that is no Unicode
         return None
-    return (said, template.path, template.alone, template.in_ray, template.worker)
+    rest = (template.path, template.alone, template.variables, template.in_ray, template.worker)
+    return (said, *rest)
 
 
 def _containers(
@@ -295,10 +355,18 @@ def _containers(
         containers.read(
             raw,
             template.alone if template.alone and index == 0 else f"{path}[{index}]",
-            mounted.by(namespace, spec, raw) if mounted is not None else None,
+            _seen(template, namespace, raw, mounted),
         )
         for index, raw in enumerate(found)
     )
+
+
+def _seen(template: Template, namespace: str, raw: Raw, mounted: Mounted | None) -> Seen | None:
+    found = mounted.by(namespace, template.spec, raw) if mounted is not None else None
+    if not template.variables:
+        return found
+    own = dict(template.variables)
+    return Seen(own, {}) if found is None else Seen({**own, **found.variables}, found.files)
 
 
 def _serves(template: Template, engine: Engine | None, container: Container | None) -> bool:

@@ -160,8 +160,17 @@ def test_a_cluster_without_a_node_that_is_large_enough_is_inconclusive() -> None
     assert found.verdict == "inconclusive"
 
 
+OWN = {"app": "llama"}
+
+
 def test_a_taint_named_as_the_resource_is_taken_to_be_tolerated() -> None:
-    spread = [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname"}]
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": OWN},
+        }
+    ]
     raw = with_pod(deployment(), topologySpreadConstraints=spread)
     found = outcome("gpu-placement", raw, node("gpu", gpus=8, taint="nvidia.com/gpu"))
     assert found.verdict == "pass"
@@ -188,7 +197,13 @@ def test_an_engine_on_a_cpu_has_no_finding_about_gpus(slug: str) -> None:
         env=[{"name": "VLLM_CPU_OMP_THREADS_BIND", "value": "nobind"}],
         resources={"requests": {"memory": "1Gi"}, "limits": {"cpu": "2", "memory": "16Gi"}},
     )
-    spread = [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname"}]
+    spread = [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": {"matchLabels": OWN},
+        }
+    ]
     found = outcome(slug, with_pod(raw, topologySpreadConstraints=spread))
     assert [finding.message for finding in found.findings] == []
 

@@ -58,6 +58,15 @@ def header(path: Path, name: str) -> str:
     return ""
 
 
+NOT_ASKED = {
+    ("enough-replicas", "dev"),
+    ("enough-replicas", "module"),  # its manifests run one
+    ("has-scaler", "dev"),
+    ("no-enforce-eager", "dev"),  # the module: "use for debugging"
+}
+"""Checks that a profile switches off by its numbers, so that nothing fails them."""
+
+
 def cases(kind: str) -> list[tuple[Path, str]]:
     """Return each fixture with each profile that it is for; all, unless it names some."""
     return [
@@ -111,6 +120,18 @@ def test_a_check_has_manifests_that_pass_and_that_fail(check: Check) -> None:
     assert list(folder.glob("bad-*.yaml")) != []
 
 
+def test_a_check_has_both_under_every_profile_that_asks_for_what_it_checks() -> None:
+    kinds = ("good", "bad")
+    there = {(path.parent.name, profile, kind) for kind in kinds for path, profile in cases(kind)}
+    missing = {
+        (check.slug, profile)
+        for check in CHECKS
+        for profile in PROFILES
+        if not there >= {(check.slug, profile, kind) for kind in kinds}
+    }
+    assert missing == NOT_ASKED
+
+
 def test_no_fixture_is_left_of_a_check_that_is_gone() -> None:
     folders = {path.parent.name for path in (*fixtures("good"), *fixtures("bad"))}
     assert folders - {check.slug for check in CHECKS} == set()
@@ -120,7 +141,8 @@ def test_no_fixture_is_left_of_a_check_that_is_gone() -> None:
 def test_a_good_manifest_passes_its_own_check(path: Path, profile: str) -> None:
     result = judged(path, profile, own=True)
     assert len(result.snapshot.workloads) > 0
-    assert result.problems == ()
+    # a kind that the check is not about is good, too
+    assert [one for one in result.problems if "can only be judged on" not in one.message] == []
     assert [item.message for _, item in result.findings] == []
 
 

@@ -10,7 +10,7 @@ from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
 from drainproof.judge.verdict import Severity, Verdict
 from drainproof.model.snapshot import Snapshot
-from tests.manifests import deployment
+from tests.manifests import deployment, scaled_object, service
 
 if TYPE_CHECKING:
     from drainproof.judge.audit import Outcome
@@ -105,6 +105,221 @@ def test_a_stateful_set_is_an_error_where_nothing_else_answers(
     assert finding.severity is severity
 
 
+def test_a_stateful_set_whose_autoscaler_keeps_two_is_a_warning() -> None:
+    obj = {**deployment(), "kind": "StatefulSet"}
+    del obj["spec"]["replicas"], obj["spec"]["strategy"]
+    scaler = scaled_object(scaleTargetRef={"kind": "StatefulSet", "name": "llama"})
+    (found,) = outcome("rolling-update", obj, scaler).findings
+    assert found.severity is Severity.WARNING
+    assert "1 of 2 replicas are missing" in found.message
+
+
+def test_a_percentage_says_where_it_begins_to_count_only_if_fewer_replicas_may_run() -> None:
+    obj = deployment()
+    obj["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": "100%", "maxSurge": 1}}
+    del obj["spec"]["replicas"]
+    (found,) = outcome("rolling-update", obj, scaled_object()).findings
+    assert "rounds down" not in found.message
+
+
 def test_bash_with_a_single_command_only_warns() -> None:
     (finding,) = outcome("signal-reaches-engine", script("vllm serve m")).findings
     assert finding.severity is Severity.WARNING
+
+
+@pytest.mark.parametrize(
+    ("most", "update", "severity"),
+    [
+        (10, {}, Severity.WARNING),
+        (10, {"maxUnavailable": "30%"}, Severity.ERROR),
+        (3, {"maxUnavailable": "30%"}, Severity.WARNING),
+    ],
+)
+def test_a_statefulset_is_judged_at_every_number_of_replicas(
+    most: int, update: dict[str, Any], severity: Severity
+) -> None:
+    obj = {**deployment(), "kind": "StatefulSet"}
+    obj["spec"] = {**obj["spec"], "updateStrategy": {"rollingUpdate": update}}
+    del obj["spec"]["strategy"], obj["spec"]["replicas"]
+    scaler = scaled_object(
+        maxReplicaCount=most, scaleTargetRef={"name": "llama", "kind": "StatefulSet"}
+    )
+    (finding,) = outcome("rolling-update", obj, scaler).findings
+    assert finding.severity is severity
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "written"),
+    [
+        ("Deployment", "strategy", "OnDelete"),
+        ("StatefulSet", "updateStrategy", "Recreate"),
+        ("DaemonSet", "updateStrategy", "rollingupdate"),
+    ],
+)
+def test_a_type_that_the_kind_has_not_is_refused(kind: str, field: str, written: str) -> None:
+    obj = {**deployment(), "kind": kind}
+    obj["spec"] = {**obj["spec"], field: {"type": written}}
+    if field != "strategy":
+        del obj["spec"]["strategy"]
+    (finding,) = outcome("rolling-update", obj).findings
+    assert f"refuses the type {written}" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("beside", "expected"),
+    [
+        ({"args": ["--model=m"], "resources": {"limits": {"nvidia.com/gpu": 1}}}, True),
+        ({"command": ["vllm", "serve", "m", "--shutdown-timeout=120"]}, True),
+        ({"command": ["sleep", "infinity"]}, False),
+        ({"image": "prom/statsd-exporter:v0.28.0"}, False),
+    ],
+)
+def test_a_second_engine_in_the_pod_is_not_passed_over(
+    beside: dict[str, Any],
+    expected: bool,  # noqa: FBT001 - a case
+) -> None:
+    obj = deployment(args=["--model=m", "--shutdown-timeout=120"])
+    second = {"name": "second", "image": "vllm/vllm-openai:v0.32.0", **beside}
+    obj["spec"]["template"]["spec"]["containers"].append(second)
+    found = outcome("engine-drains", obj)
+    assert found.verdict is (Verdict.INCONCLUSIVE if expected else Verdict.PASS)
+    assert ["runs an engine, too" in one.message for one in found.findings] == expected * [True]
+
+
+def behind_a_proxy(**proxy: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a deployment with a proxy beside the engine, and a Service that leads to it."""
+    obj, svc = deployment(), service()
+    front: dict[str, Any] = {"name": "front", "image": "envoyproxy/envoy:v1.31.0"}
+    front |= {"ports": [{"name": "proxy", "containerPort": 8080}], **proxy}
+    obj["spec"]["template"]["spec"]["containers"].append(front)
+    svc["spec"]["ports"] = [{"name": "http", "port": 80, "targetPort": "proxy"}]
+    return obj, svc
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "expected"),
+    [
+        ({}, Verdict.FAIL),
+        ({"preStop": {"tcpSocket": {"port": 1}}}, Verdict.FAIL),
+        ({"preStop": {"sleep": {"seconds": 2}}}, Verdict.FAIL),
+        ({"preStop": {"sleep": {"seconds": 15}}}, Verdict.INCONCLUSIVE),
+        ({"preStop": {"exec": {"command": ["/drain.sh"]}}}, Verdict.INCONCLUSIVE),
+        ({"preStop": {"sleep": {"seconds": 140}}}, Verdict.PASS),
+    ],
+)
+def test_a_proxy_that_the_service_leads_to_outlasts_the_engine(
+    lifecycle: dict[str, Any], expected: Verdict
+) -> None:
+    found = outcome("prestop-delay", *behind_a_proxy(lifecycle=lifecycle))
+    assert found.verdict is expected
+    assert all("containers[1]" in one.path for one in found.findings)
+
+
+@pytest.mark.parametrize(
+    "ports",
+    [
+        [{"name": "http", "port": 80, "targetPort": "http"}],
+        [{"name": "http", "port": 80, "targetPort": "http"}, {"port": 81, "targetPort": "proxy"}],
+        [{"name": "metrics", "port": 80, "targetPort": "proxy"}],
+    ],
+)
+def test_a_container_that_no_request_goes_through_may_end_at_once(
+    ports: list[dict[str, Any]],
+) -> None:
+    obj, svc = behind_a_proxy()
+    svc["spec"]["ports"] = ports
+    assert outcome("prestop-delay", obj, svc).verdict is Verdict.PASS
+
+
+_CONFIG = "proxy.istio.io/config"
+
+
+@pytest.mark.parametrize(
+    ("annotations", "expected"),
+    [
+        ({}, Verdict.INCONCLUSIVE),
+        ({_CONFIG: '{"terminationDrainDuration": "20s"}'}, Verdict.INCONCLUSIVE),
+        ({_CONFIG: '{"terminationDrainDuration": "150s"}'}, Verdict.PASS),
+        ({_CONFIG: "terminationDrainDuration: 3m"}, Verdict.PASS),
+        ({_CONFIG: "proxyMetadata: {EXIT_ON_ZERO_ACTIVE_CONNECTIONS: 'true'}"}, Verdict.PASS),
+        ({"sidecar.istio.io/nativeSidecar": "true"}, Verdict.PASS),
+        ({"traffic.sidecar.istio.io/excludeInboundPorts": "9000, 8000"}, Verdict.PASS),
+    ],
+)
+def test_an_injected_proxy_of_istio_has_to_drain(
+    annotations: dict[str, str], expected: Verdict
+) -> None:
+    obj = deployment()
+    metadata = obj["spec"]["template"]["metadata"]
+    metadata["labels"]["sidecar.istio.io/inject"] = "true"
+    metadata["annotations"] = annotations
+    assert outcome("prestop-delay", obj).verdict is expected
+    del metadata["labels"]["sidecar.istio.io/inject"]
+    assert outcome("prestop-delay", obj).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "expected"), [(None, Verdict.FAIL), (135, Verdict.FAIL), (136, Verdict.PASS)]
+)
+def test_workers_of_a_group_have_as_long_as_their_leader(
+    grace_s: int | None, expected: Verdict
+) -> None:
+    leader, worker = deployment()["spec"]["template"], deployment()["spec"]["template"]
+    worker["spec"]["containers"] = [{"name": "ray", "image": "rayproject/ray:2.9.0"}]
+    worker["spec"]["terminationGracePeriodSeconds"] = grace_s
+    if grace_s is None:
+        del worker["spec"]["terminationGracePeriodSeconds"]
+    obj = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"name": "llama", "namespace": "inference"},
+        "spec": {"leaderWorkerTemplate": {"leaderTemplate": leader, "workerTemplate": worker}},
+    }
+    found = outcome("grace-period", obj)
+    assert found.verdict is expected
+    assert all("workerTemplate" in one.path for one in found.findings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "seconds"),
+    [
+        ("cloud.google.com/gke-spot", "true", "15 s"),
+        ("kubernetes.azure.com/scalesetpriority", "spot", "30 s"),
+    ],
+)
+def test_a_spot_node_whose_notice_is_short_is_a_warning(key: str, value: str, seconds: str) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["spec"]["nodeSelector"] = {key: value}
+    found = outcome("grace-period", obj)
+    assert found.verdict is Verdict.FAIL
+    (finding,) = found.findings
+    assert finding.severity is Severity.WARNING
+    assert finding.path == f"spec.template.spec.nodeSelector[{key}]"
+    assert seconds in finding.message
+
+
+def test_required_affinity_to_spot_nodes_is_one_warning() -> None:
+    obj = deployment()
+    asked = {"key": "cloud.google.com/gke-spot", "operator": "In", "values": ["true"]}
+    obj["spec"]["template"]["spec"]["affinity"] = {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [asked]}, {"matchExpressions": [asked]}]
+            }
+        }
+    }
+    assert len(outcome("grace-period", obj).findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cloud.google.com/gke-spot", "false"),
+        ("karpenter.sh/capacity-type", "spot"),
+        ("kubernetes.azure.com/scalesetpriority", "regular"),
+    ],
+)
+def test_nodes_that_stay_or_give_longer_notice_are_no_finding(key: str, value: str) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["spec"]["nodeSelector"] = {key: value}
+    assert outcome("grace-period", obj).verdict is Verdict.PASS

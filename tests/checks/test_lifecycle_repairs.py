@@ -102,6 +102,37 @@ def test_a_surge_is_added_and_what_surges_enough_is_kept() -> None:
     assert after["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": "50%"}
 
 
+@pytest.mark.parametrize(
+    ("modes", "pod_spec", "replicas"),
+    [
+        (["ReadWriteOnce"], {}, 1),
+        (["ReadWriteOncePod"], {"nodeName": "gpu-1"}, 1),
+        (["ReadWriteMany"], {}, 2),
+        (["ReadWriteOnce"], {"nodeName": "gpu-1"}, 2),
+    ],
+)
+def test_a_second_replica_that_could_not_mount_a_volume_is_left_to_people(
+    modes: list[str], pod_spec: dict[str, Any], replicas: int
+) -> None:
+    obj = deployment()
+    obj["spec"]["replicas"] = 1
+    pods = obj["spec"]["template"]["spec"]
+    pods["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": "weights"}})
+    pods.update(pod_spec)
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "weights", "namespace": "inference"},
+        "spec": {"accessModes": modes},
+    }
+    after, result = mended(obj, claim)
+    assert after["spec"]["replicas"] == replicas
+    said = [item.message for outcome, item in result.findings if outcome.check.id == "DP107"]
+    assert [f"inference/weights is {modes[0]}" in message for message in said] == (
+        [True] if replicas == 1 else []
+    )
+
+
 def test_recreate_is_left_to_people() -> None:
     """It may be on purpose, where no GPU is free for a surge."""
     obj = deployment()

@@ -55,6 +55,10 @@ def test_every_live_rule_is_there_under_the_slug_that_waivers_will_name() -> Non
         "latency-objectives",
         "surge-has-a-gpu",
         "restarts",
+        "target-is-up",
+        "query-answers",
+        "scaler-active",
+        "scaler-makes-hpa",
     }
 
 

@@ -221,3 +221,58 @@ def test_a_wrong_type_in_a_related_object_is_one_problem(
     assert [problem.message.partition(":")[0] for problem in result.problems] == [
         f"{kind}/inference/llama"
     ]
+
+
+def bystander(**container: object) -> Raw:
+    found = deployment(image="registry.example/team/chat:1.4.0", args=None, **container)
+    found["metadata"] = {**found["metadata"], "name": "chat"}
+    return found
+
+
+def test_an_engine_that_may_just_not_be_recognised_is_only_warned_of() -> None:
+    (finding,) = outcome("service-selects-pods", deployment(), bystander(), service()).findings
+    assert finding.severity is Severity.WARNING
+    assert "runs no engine that is known here" in finding.message
+
+
+def test_another_workload_without_the_named_port_gets_no_requests() -> None:
+    other = bystander(ports=[{"name": "web", "containerPort": 8000}], resources=None)
+    assert outcome("service-selects-pods", deployment(), other, service()).findings == ()
+
+
+def test_what_an_operator_made_is_no_other_workload() -> None:
+    other = bystander(resources=None)
+    owner = {"apiVersion": "x.dev/v1", "kind": "Chat", "name": "a", "controller": True}
+    other["metadata"] = {**other["metadata"], "ownerReferences": [owner]}
+    assert outcome("service-selects-pods", deployment(), other, service()).findings == ()
+
+
+@pytest.mark.parametrize("written", ["600", "1.5m", "1d", "-5s", "forever", "infinity", "100000s"])
+def test_a_duration_that_gateway_api_does_not_take_is_refused(written: str) -> None:
+    route = http_route(timeouts={"request": written})
+    (found,) = outcome("stream-timeouts", deployment(), service(), route).findings
+    assert f"refuses {written}" in found.message
+
+
+@pytest.mark.parametrize("written", ["0s", "600s", "10m", "1h30m", "60000ms1h"])
+def test_a_duration_that_gateway_api_takes_is_judged(written: str) -> None:
+    route = http_route(timeouts={"request": written})
+    found = outcome("stream-timeouts", deployment(), service(), route).findings
+    assert not any("refuses" in one.message for one in found)
+
+
+def test_a_backend_request_over_its_request_is_refused() -> None:
+    route = http_route(timeouts={"request": "5m", "backendRequest": "10m"})
+    (found,) = outcome("stream-timeouts", deployment(), service(), route).findings
+    assert "longer than the request" in found.message
+
+
+def test_an_annotation_that_is_no_string_is_the_ingress_own_problem() -> None:
+    key = "nginx.ingress.kubernetes.io/proxy-read-timeout"
+    ingress = obj("Ingress", "networking.k8s.io/v1", {}, annotations={key: 3600})
+    snapshot = Snapshot.of([deployment(), service(), ingress])
+    result = audit.run(snapshot, PROFILES["production"], [CHECKS.get("stream-timeouts")])
+    (problem,) = result.problems
+    assert problem.path == f"metadata.annotations[{key}]"
+    assert "Ingress/inference/llama" in problem.message
+    assert len(result.judged) == 1

@@ -112,3 +112,25 @@ def test_secrets_of_other_containers_count_too() -> None:
     ]
     found = outcome("token-from-secret", obj)
     assert found.findings[0].path == "spec.template.spec.initContainers[0].env[0].value"
+
+
+def test_a_variable_that_refers_to_a_secret_one_is_no_second_secret() -> None:
+    env = [{"name": "HF_TOKEN", "value": WRITTEN}, {"name": "HUB_TOKEN", "value": "$(HF_TOKEN)"}]
+    (found,) = outcome("token-from-secret", deployment(env=env)).findings
+    assert found.path.endswith("env[0].value")
+
+
+@pytest.mark.parametrize(
+    ("script", "count"),
+    [
+        ("export HF_TOKEN=abcd1234; exec vllm serve m", 1),
+        ("HF_TOKEN='abcd 1234' exec vllm serve m", 1),
+        ("export HF_TOKEN=$(cat /run/token) API_KEY=$KEY MAX_TOKENS=12; exec vllm serve m", 0),
+        ("HF_TOKEN= exec vllm serve m", 0),
+    ],
+)
+def test_a_secret_that_a_script_sets_is_written_out(script: str, count: int) -> None:
+    obj = deployment(command=["sh", "-c"], args=[script])
+    found = outcome("token-from-secret", obj).findings
+    assert [item.path for item in found] == ["spec.template.spec.containers[0].args[0]"] * count
+    assert not any("1234" in item.message for item in found)

@@ -33,6 +33,8 @@ class FakeApi:
     aggregated: bool = True
     """Whether it tells of all groups in one answer, as Kubernetes 1.27 and later do."""
     statuses: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """What a path answers with that is no JSON, one after the other; the last one stays."""
     expire_once: set[str] = field(default_factory=set)
     seen: list[tuple[str, str]] = field(default_factory=list)
     """Method and path, with its query, of every request."""
@@ -118,6 +120,9 @@ def serving(api: FakeApi) -> Iterator[FakeApi]:
             api.tokens.append(self.headers.get("Authorization", ""))
             status, body = api.answer(parts.path, parse_qs(parts.query))
             raw = orjson.dumps(body)
+            texts = api.texts.get(parts.path)
+            if texts:
+                status, raw = 200, (texts.pop(0) if len(texts) > 1 else texts[0]).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(raw)))
             self.end_headers()

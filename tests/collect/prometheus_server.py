@@ -28,6 +28,8 @@ class FakePrometheus:
     """By a part of the query: an HTTP status instead."""
     body: bytes | None = None
     """What everything is answered with, as by a server that is no Prometheus."""
+    targets: list[dict[str, Any]] | None = None
+    """The active targets; None is a server that has none to tell of."""
     queries: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     url: str = ""
@@ -52,6 +54,11 @@ def answered(kind: str, result: Any) -> bytes:  # noqa: ANN401 - JSON
     return orjson.dumps({"status": "success", "data": {"resultType": kind, "result": result}})
 
 
+def answered_targets(active: list[dict[str, Any]]) -> bytes:
+    """Return the body that tells of targets."""
+    return orjson.dumps({"status": "success", "data": {"activeTargets": active}})
+
+
 @contextmanager
 def asked(prometheus: FakePrometheus) -> Iterator[FakePrometheus]:
     """Serve on a free port of loopback until the block ends."""
@@ -59,12 +66,18 @@ def asked(prometheus: FakePrometheus) -> Iterator[FakePrometheus]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            (query,) = parse_qs(parts.query)["query"]
-            prometheus.queries.append(query)
             prometheus.authorizations.append(self.headers.get("Authorization", ""))
+            if parts.path.endswith("/api/v1/targets") and prometheus.targets is not None:
+                self.said(200, answered_targets(prometheus.targets))
+                return
+            query = parse_qs(parts.query).get("query", [""])[0]
+            prometheus.queries.append(query)
             status, body = prometheus.answer(query)
             if not parts.path.endswith("/api/v1/query"):
                 status, body = 404, b"not found"
+            self.said(status, body)
+
+        def said(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

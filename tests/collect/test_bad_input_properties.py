@@ -63,7 +63,6 @@ WRONG: list[Any] = [
 
 cases = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 scalars = st.one_of(

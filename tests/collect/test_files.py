@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -81,9 +82,58 @@ def test_what_is_no_manifest_is_counted_and_left_alone(tmp_path: Path) -> None:
         values_yaml="image:\n  tag: v1\nreplicas: two\n",
         compose_yaml="services: {web: {image: nginx}}\n",
         list_yaml="- 1\n- 2\n",
+        raw_yaml="metadata: {labels: {team: search}}\nspec: {replicas: 2}\n",
         a_yaml=DEPLOYMENT,
     )
-    assert (snapshot.skipped, len(snapshot.workloads), snapshot.problems) == (3, 1, ())
+    assert (snapshot.skipped, len(snapshot.workloads), snapshot.problems) == (4, 1, ())
+
+
+def without_kind(**changes: object) -> str:
+    obj = {key: value for key, value in deployment().items() if key != "kind"}
+    return yaml.safe_dump({**obj, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (without_kind(), "an object without a kind (llama)"),
+        (without_kind(kind=None), "an object without a kind (llama)"),
+        ("apiVersion: v1\nmetadata: {name: llama}\ndata: {}\n", "an object without a kind (llama)"),
+        ("metadata: {name: x}\nspec: {replicas: 2}\n", "an object without a kind (x)"),
+        (without_kind(kind="deployment"), "kind: expected Deployment, found deployment (llama)"),
+        (
+            yaml.safe_dump(
+                {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(without_kind())]}
+            ),
+            "an object without a kind (llama)",
+        ),
+    ],
+)
+def test_an_object_that_the_api_server_refuses_for_its_kind_is_a_problem(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    """It would be dropped in silence otherwise, and the audit of the rest be clean."""
+    snapshot = read(tmp_path, a_yaml=f"{DEPLOYMENT}---\n{text}")
+    (found,) = snapshot.problems
+    assert str(found).endswith(problem)
+    assert found.line == DEPLOYMENT.count("\n") + 1
+    assert "kind" in found.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: v1\nentries: {}\n",  # the index of a Helm repository
+        "apiVersion: 1\ndatasources: []\n",  # Grafana's provisioning
+        "apiVersion: v2\nname: chart\nversion: 1.0.0\n",  # a Chart.yaml
+        "spec:\n  inputs: {}\n",  # GitLab CI
+        "services: {web: {image: nginx, deploy: {}}}\n",
+        "metadata: {labels: {}}\nimage: {tag: v1}\n",  # Helm values
+        "apiVersion: example.com/v1\nkind: deployment\nmetadata: {name: x}\nspec: {}\n",
+    ],
+)
+def test_a_document_that_is_no_object_stays_no_problem(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, a_yaml=f"{DEPLOYMENT}---\n{text}").problems == ()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +185,26 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     path.write_text(DEPLOYMENT)
     path.chmod(0)
     assert said(files.read([path])) == ["a.yaml: cannot be read: Permission denied"]
+
+
+@pytest.mark.parametrize("inside", ["", "sub"])
+def test_a_folder_that_may_not_be_read_is_named(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.yaml").write_text(DEPLOYMENT)
+    closed, scandir = str(tmp_path / inside).rstrip("/"), os.scandir
+
+    def refused(path: str) -> Any:  # noqa: ANN401 - as scandir
+        if str(path).rstrip("/") == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    snapshot = files.read([tmp_path])
+    name = inside or tmp_path.name
+    assert said(snapshot) == [f"{name}: cannot be read: Permission denied"]
+    assert len(snapshot.workloads) == bool(inside)
 
 
 def test_a_dangling_link_is_named(tmp_path: Path) -> None:

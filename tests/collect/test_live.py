@@ -11,6 +11,7 @@ from drainproof.content import content
 from drainproof.errors import UserError
 from drainproof.judge import audit, registry
 from drainproof.judge.profiles import PROFILES
+from drainproof.model.routing import services_of
 from drainproof.model.running import every_pod, pods_of
 from drainproof.model.snapshot import Snapshot
 from tests.collect.api_server import FakeApi, serving
@@ -103,8 +104,8 @@ def test_a_cluster_is_read_and_joined() -> None:
     }
     snapshot = read(FakeApi(lists))
     (workload,) = snapshot.workloads
-    assert snapshot.scaler_for(workload) is not None
-    assert len(snapshot.services_for(workload)) == 1
+    assert snapshot.scalers_for(workload)
+    assert len(services_of(snapshot, workload)) == 1
     assert not snapshot.partial
 
 
@@ -125,7 +126,7 @@ def test_secrets_are_never_asked_for() -> None:
 def test_every_list_call_is_limited() -> None:
     api = FakeApi()
     read(api)
-    listing = [path for _, path in api.seen if path != "/apis"]
+    listing = [path for _, path in api.seen if path not in {"/apis", "/version"}]
     assert len(listing) == len(resources.RESOURCES)
     assert all("limit=" in path for path in listing)
 
@@ -164,6 +165,17 @@ def test_what_the_cluster_does_not_have_is_not_asked_for() -> None:
     assert snapshot.problems == ()
 
 
+def test_the_cluster_says_what_it_runs_and_a_snapshot_keeps_it() -> None:
+    snapshot = read(FakeApi(objects={"/version": {"gitVersion": "v1.34.1"}}))
+    assert Snapshot.from_json(snapshot.to_json()).cluster_version == "v1.34.1"
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_a_cluster_that_does_not_say_is_read_all_the_same(status: int) -> None:
+    snapshot = read(FakeApi(statuses={"/version": status}))
+    assert (snapshot.cluster_version, snapshot.problems) == ("", ())
+
+
 def test_discovery_is_one_call() -> None:
     api = FakeApi()
     read(api)
@@ -175,7 +187,7 @@ def test_an_older_server_is_asked_group_by_group() -> None:
     lists = {DEPLOYMENTS: [stored(deployment())], SCALED: [stored(scaled_object())]}
     snapshot = read(FakeApi(lists, aggregated=False, absent={"ray.io"}))
     (workload,) = snapshot.workloads
-    assert snapshot.scaler_for(workload) is not None
+    assert snapshot.scalers_for(workload)
 
 
 def test_a_forbidden_discovery_says_what_allows_it() -> None:
@@ -215,7 +227,7 @@ def test_every_path_that_is_asked_for_is_in_the_rbac_manifest() -> None:
     }
     for _, path in api.seen:
         bare = path.partition("?")[0]
-        if bare != "/apis":
+        if bare not in {"/apis", "/version"}:
             assert asked(bare) in allowed, path
 
 
@@ -289,7 +301,8 @@ def test_of_a_pod_that_is_owned_no_variable_is_kept() -> None:
     snapshot = read(FakeApi(lists))
     (kept,) = [obj for obj in snapshot.objects if obj["kind"] == "Pod"]
     assert "hf_secret" not in str(kept)
-    assert "image" not in str(kept)
+    assert "image" not in kept["spec"]["containers"][0]
+    assert kept["status"]["containerStatuses"][0]["imageID"] == "x"
 
 
 def test_replica_sets_of_earlier_versions_are_dropped() -> None:
@@ -347,7 +360,7 @@ def test_only_the_named_namespaces_are_read() -> None:
     snapshot = read(api, ["inference"])
     assert len(snapshot.workloads) == 1
     assert snapshot.namespaces == ("inference",)
-    cluster_wide = {"/apis", "nodes", "ingressclasses", "gatewayclasses", "clusterservingruntimes"}
+    cluster_wide = {"/apis", "/version", *(plural for _, plural in CLUSTER_WIDE), "nodes"}
     for _, path in api.seen:
         last = path.partition("?")[0].rpartition("/")[2]
         assert "/namespaces/inference" in path or {path, last} & cluster_wide

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drainproof.collect import sharing, yaml_text
@@ -154,3 +154,66 @@ def container(found: object) -> dict[str, Any]:
     assert isinstance(found, dict)
     first: dict[str, Any] = found["spec"]["template"]["spec"]["containers"][0]
     return first
+
+
+@pytest.mark.parametrize("anchor", ["&: ", "&: &: ", "&a.b ", "[&", "{&: "])
+@pytest.mark.parametrize("after", ["", ": 1", ":", " #"])
+def test_an_anchor_that_kubernetes_does_not_know_is_no_name(anchor: str, after: str) -> None:
+    text = f"kind: A\nmetadata:\n  name: vllm-0\nspec:\n  a: {anchor}vllm-0{after}\n"
+    alone = partial(yaml_text.parse, is_plain=yaml_text.plain(text))
+    assert outcome(alone, text) == outcome(partial(yaml_text.parse, is_plain=False), text)
+
+
+@settings(max_examples=500)
+@given(
+    stem=st.sampled_from(["vllm-", "o", "e", "x", "e-", "n", "y-", "b-1-", "u004"]),
+    numbers=st.lists(st.integers(0, 99), min_size=2, max_size=4),
+    before=st.lists(
+        st.sampled_from(
+            [
+                "0",
+                "1e",
+                "1e-",
+                "0x",
+                ".",
+                "-",
+                "- ",
+                '"',
+                '"\\',
+                "'",
+                "#",
+                " # ",
+                "&",
+                "*",
+                "!",
+                ": ",
+            ]
+        ),
+        max_size=3,
+    ).map("".join),
+    after=st.sampled_from(
+        ["", "0", "_0", "-a", ".5", '"', ": 1", ":", " #", "e1", "\n  b: 1", ","]
+    ),
+    text=st.sampled_from(
+        [
+            "\nkind: A\nmetadata:\n  name: NAME\nspec:\n  a: HERE\n",
+            "\nmetadata:\n  name: NAME\nspec:\n  a: |\n    HERE\n",
+            "\nmetadata:\n  name: NAME\nspec:\n  a: [HERE]\n",
+            "\nmetadata:\n  name: NAME\n  HERE: 1\n  vllm-1: 2\n",
+            "\nmetadata:\n  name: NAME-svc\nspec:\n  template:\n    spec:\n      a: HERE\n",
+        ]
+    ),
+)
+def test_what_differs_in_a_number_only_is_read_as_if_it_were_alone(
+    stem: str, numbers: list[int], before: str, after: str, text: str
+) -> None:
+    pool = Sharing()
+    for number in numbers:
+        name = f"{stem}{number}"
+        written = text.replace("HERE", f"{before}{name}{after}").replace("NAME", name)
+        twin = pool.twin(written)
+        alone = partial(yaml_text.parse, is_plain=False)
+        if twin is not None:
+            assert twin[0] == outcome(alone, written)
+        elif yaml_text.plain(written):
+            outcome(pool.parse, written)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +194,100 @@ def test_in_place_keeps_windows_line_ends(fixed: Fix, tmp_path: Path) -> None:
     assert written.count(b"\n") == written.count(b"\r\n")
 
 
+def test_windows_line_ends_after_a_comment_stay_as_they_are(fixed: Fix, tmp_path: Path) -> None:
+    mended, _ = fixed(MANIFEST.replace("\n", "\r\n"), GRACE)
+    in_place.write(mended)
+    expected = MANIFEST.replace("Seconds: 30", "Seconds: 150").replace("\n", "\r\n")
+    assert (tmp_path / "a.yaml").read_bytes().decode() == expected
+
+
+LAID_OUT = """\
+apiVersion: v1
+kind: List
+items:
+- apiVersion: apps/v1   # a list that is not indented
+  kind: Deployment
+  metadata: &nobody-refers-to-it
+    name: llama
+    annotations: ~
+  spec:
+    selector: &shared   # used below
+      matchLabels: {a: b}
+    template:
+      metadata: {labels: {a: b}}
+      spec:
+          affinity: {podAntiAffinity: {x: *shared}}
+          containers:
+            - name: vllm   # one that is
+              image:   vllm/vllm-openai:v0.32.0
+              args: # one without a first item of its own
+                -   --model=m
+          terminationGracePeriodSeconds: 30
+"""
+
+
+def test_in_place_nothing_is_laid_out_anew(fixed: Fix, tmp_path: Path) -> None:
+    mended, left = fixed(LAID_OUT, GRACE, SHM)
+    assert left == []
+    in_place.write(mended)
+    before, after = LAID_OUT.splitlines(), (tmp_path / "a.yaml").read_text().splitlines()
+    assert [line for line in before if line not in after] == [
+        "          terminationGracePeriodSeconds: 30"
+    ]
+    assert [line for line in after if line not in before] == [
+        "              volumeMounts:",
+        "              - mountPath: /dev/shm",
+        "                name: dshm",
+        "          terminationGracePeriodSeconds: 150",
+        "          volumes:",
+        "          - name: dshm",
+        "            emptyDir:",
+        "              medium: Memory",
+    ]
+
+
+@pytest.mark.parametrize("indent", [None, 2, 4])
+def test_json_stays_json(fixed: Fix, tmp_path: Path, indent: int | None) -> None:
+    text = json.dumps(yaml.safe_load(MANIFEST), indent=indent) + "\n"
+    mended, _ = fixed(text, GRACE, SHM)
+    in_place.write(mended)
+    written = (tmp_path / "a.yaml").read_text()
+    assert written == json.dumps(mended[0].after, indent=indent) + "\n"
+
+
+def test_a_json_file_is_mended_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(yaml.safe_load(MANIFEST), indent=2))
+    run("fix", file, "--in-place", "--select", "prestop-delay")
+    container = json.loads(file.read_text())["spec"]["template"]["spec"]["containers"][1]
+    assert container["lifecycle"] == {"preStop": {"sleep": {"seconds": 15}}}
+
+
+def test_the_second_time_there_is_nothing_to_mend(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(MANIFEST)
+    assert "fixed" in run("fix", file, "--in-place").stderr.splitlines()[0]
+    once = file.read_text()
+    assert "0 fixed in 0 objects" in run("fix", file, "--in-place").stderr
+    assert file.read_text() == once
+
+
+def test_a_write_that_is_cut_off_leaves_the_old_file_and_no_other(
+    fixed: Fix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended, _ = fixed(MANIFEST, GRACE)
+    there = sorted(tmp_path.iterdir())
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        in_place.write(mended)
+    assert (tmp_path / "a.yaml").read_text() == MANIFEST
+    assert sorted(tmp_path.iterdir()) == there
+
+
 def test_an_object_in_a_list_is_mended_where_it_stands(fixed: Fix, tmp_path: Path) -> None:
     listed = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap}\n- " + (
         MANIFEST.partition("\n")[2].replace("\n", "\n  ")
@@ -274,6 +370,38 @@ waivers:
 """
 
 
+def test_a_patch_shows_no_secret_that_stands_beside_what_it_mends(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    secretive = SCALED.replace("timezone: UTC", "password: hunter-2-hunter") + (
+        "    - type: prometheus\n"
+        "      metadata: {serverAddress: 'http://u:pass-word-1@prom', query: up, threshold: '1'}\n"
+    )
+    file.write_text(f"{MANIFEST}---\n{secretive}")
+    done = run("fix", file, "--select", "scaling-fallback", "--select", "scaling-bounds")
+    assert "left   scaling-fallback" in done.stderr
+    assert "fixed  scaling-bounds" in done.stderr
+    assert "hunter" not in done.stdout + done.stderr
+    assert "pass-word" not in done.stdout + done.stderr
+
+
+def test_a_patch_is_only_of_what_has_a_name_to_be_found_by(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(MANIFEST.replace("name: llama ", "generateName: llama- "))
+    done = run("fix", file, "--select", "prestop-delay")
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert "left   prestop-delay" in done.stderr
+    assert "fixed  prestop-delay" in run("fix", file, "--in-place").stderr
+
+
+def test_a_name_cannot_act_on_what_shows_a_patch(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(MANIFEST.replace("name: llama ", 'name: "a\\n::error::b\\e[31m\\u202e" '))
+    done = run("fix", file)
+    assert not re.search("^::|[\x1b\u202e]", done.stdout + done.stderr, re.MULTILINE)
+    (document,) = yaml.safe_load_all(done.stdout)
+    assert document["metadata"]["name"] == "a\n::error::b\x1b[31m\u202e"
+
+
 def test_what_is_waived_is_left_alone(tmp_path: Path) -> None:
     file, waivers = tmp_path / "a.yaml", tmp_path / "w.yml"
     file.write_text(MANIFEST)
@@ -298,9 +426,6 @@ def test_standard_input_cannot_be_mended_in_place(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="kubectl, which renders kustomizations, is not there"
-)
 def test_a_patch_leaves_a_list_that_holds_a_secret_and_the_file_itself_is_mended(
     tmp_path: Path,
 ) -> None:
@@ -320,6 +445,9 @@ def test_a_patch_leaves_a_list_that_holds_a_secret_and_the_file_itself_is_mended
     assert "--shutdown-timeout=120" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl, which renders kustomizations, is not there"
+)
 def test_what_was_rendered_is_not_written_into_the_file_that_it_came_from(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(MANIFEST)
     kustomization = "resources: [a.yaml]\nnamePrefix: my-\n"

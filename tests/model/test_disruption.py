@@ -111,6 +111,14 @@ def test_a_budget_without_a_selector_is_found_by_its_namespace() -> None:
     assert [found.name for found in selectless_budgets(snapshot, workload)] == ["llama"]
 
 
+def test_a_budget_without_a_selector_is_blamed_at_one_of_several_workloads() -> None:
+    other = deployment()
+    other["metadata"] = {**other["metadata"], "name": "other"}
+    snapshot = Snapshot.of([deployment(), other, budget({"maxUnavailable": 1, "selector": None})])
+    blamed = [len(selectless_budgets(snapshot, workload)) for workload in snapshot.workloads]
+    assert blamed == [1, 0]
+
+
 def test_a_budget_of_another_namespace_is_not_of_these_pods() -> None:
     other = budget({"maxUnavailable": 1})
     other["metadata"]["namespace"] = "training"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -86,6 +87,10 @@ def test_an_annotation_names_the_engine_and_its_version() -> None:
             ["sh", "-c", "./multi-node-serving.sh worker --ray_address=a"],
         ),
         ("python:3.12", ["python", "-m", "http.server"]),
+        ("lmcache/vllm-openai:latest", ["/opt/venv/bin/lmcache_server", "0.0.0.0", "8080"]),
+        ("lmcache/vllm-openai:latest", ["python3", "-m", "lmcache.v1.server"]),
+        ("nvcr.io/nim/nvidia/nv-embedqa-e5-v5:1.0.1", None),
+        ("nvcr.io/nim/nvidia/llama-3.2-nv-rerankqa-1b-v2:1.3", None),
     ],
 )
 def test_routers_benchmarks_and_others_are_no_engines(
@@ -235,6 +240,62 @@ def test_a_tag_of_another_image_is_not_taken_for_the_engines_version() -> None:
 )
 def test_flags_are_read_in_every_form(words: list[str], flags: dict[str, str]) -> None:
     assert parse_flags(words) == flags
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/usr/bin/env", "bash", "-c", "exec vllm serve m --port 9000 -tp 2"],
+        ["bash", "-c", "--", "exec vllm serve m --port 9000 -tp 2"],
+        ["bash", "-c", 'eval "exec vllm serve m \\\n --port 9000 \\\n -tp 2"'],
+        ["bash", "-c", "A='--port 9000'; vllm serve m $A -tp 2"],
+        ["bash", "-c", 'A=(--port 9000); exec vllm serve m "${A[@]}" -tp 2'],
+        ["bash", "-c", 'exec vllm serve m "$@"', "bash", "--port", "9000", "-tp", "2"],
+        ["bash", "-c", "echo 'vllm serve m'; sh -c 'x'; sh -c 'vllm serve m --port 9000 -tp 2'"],
+    ],
+)
+def test_flags_are_found_in_scripts_of_every_form(command: list[str]) -> None:
+    found = known(command=command, image="vllm/vllm-openai:v0.32.0")
+    assert (found.port, found.tensor_parallel, found.flags_known) == (9000, 2, True)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec vllm serve m $EXTRA_ARGS",
+        "exec vllm serve m --enforce-eager ${VLLM_FLAGS}",
+        "if x; then A=--enforce-eager; fi; exec vllm serve m --port=9000 $A",
+        'exec vllm serve m "${ARGS[@]}"',
+    ],
+)
+def test_a_variable_without_a_value_may_hold_more_flags(script: str) -> None:
+    assert not known(command=["bash", "-c", script]).flags_known
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec vllm serve $MODEL",
+        "exec vllm serve m --port $PORT --enforce-eager",
+        "exec vllm serve m $VLLM_ADDITIONAL_ARGS",  # an engine's own variable, and it is not set
+    ],
+)
+def test_a_variable_that_stands_for_a_value_hides_no_flags(script: str) -> None:
+    assert known(command=["bash", "-c", script]).flags_known
+
+
+def test_variables_that_double_each_other_are_no_bomb() -> None:
+    names = [f"A{number}" for number in range(200)]
+    env = [{"name": "A0", "value": "x"}]
+    env += [{"name": b, "value": f"$({a})$({a})"} for a, b in pairwise(names)]
+    raw = {"name": "c", "image": "vllm/vllm-openai:v0.32.0", "env": env}
+    assert sum(map(len, container.read(raw, "c").env.values())) < 2 * 1024 * 1024
+
+
+def test_a_variable_may_refer_to_one_before_it() -> None:
+    env = [{"name": "BASE", "value": "9000"}, {"name": "PORT", "value": "$(BASE)"}]
+    found = known(args=["--port=$(PORT)"], image="vllm/vllm-openai:v0.32.0", env=env)
+    assert found.port == 9000
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drainproof.model.language_model import UNKNOWN, named
+from drainproof.model.language_model import UNKNOWN, named, of
+from drainproof.model.workload import Workload
+from tests.manifests import deployment
 
 
 @pytest.mark.parametrize(
@@ -99,3 +101,17 @@ def test_any_name_is_read(name: str) -> None:
     model = named(name)
     assert model.parameters >= 0
     assert model.weights >= 0
+
+
+@pytest.mark.parametrize(
+    ("command", "args"),
+    [
+        (["vllm", "serve", "meta-llama/Llama-3.1-8B"], []),
+        ([], ["meta-llama/Llama-3.1-8B", "--port=8000"]),
+        (["sh", "-c"], ["M=meta-llama/Llama-3.1-8B; exec vllm serve $M --port 8000"]),
+        (["bash", "-c"], ['eval "exec vllm serve meta-llama/Llama-3.1-8B \\\n --port 8000"']),
+    ],
+)
+def test_the_model_is_found_wherever_the_engine_starts(command: list[str], args: list[str]) -> None:
+    obj = deployment(command=command or None, args=args)
+    assert of(Workload.from_object(obj)).name == "meta-llama/Llama-3.1-8B"

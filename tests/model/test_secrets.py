@@ -31,6 +31,10 @@ FORMS = {
     "a bearer token": "Authorization: Bearer not-a-real-token-0123",
     "a private key": "-----BEGIN RSA PRIVATE KEY-----",
     "a password in a URL": "redis://user:not-a-real-one@cache:6379",
+    "a password in an image name": "ci:not-a-real-one@registry.example:5000/team/vllm:v0.32.0",
+    "a password in a header": "Authorization: Basic YWRtaW46aHVudGVyMg==",
+    "a key in a header": "curl -H 'X-Api-Key: hunter2'",
+    "a password for curl": "curl -s http://localhost:8000/metrics -u admin:hunter2",
 }
 
 
@@ -60,6 +64,15 @@ def test_each_form_is_found_wherever_it_stands(form: str, text: str) -> None:
         "https://hub.example/a:b@c",
         "postgres://app:$(PASSWORD)@db/app",
         "vllm/vllm-openai@sha256:0123456789abcdef",
+        "vllm-openai:v0.32.0@sha256:0123456789abcdef",
+        "registry.example:5000/team/vllm:v0.32.0@sha256:0123456789abcdef",
+        "git@host.example:team/repository.git",
+        "Basic authentication",
+        "Basic Authentication is off",
+        "authorization: required",
+        "curl -H 'Authorization: Bearer $(cat /run/token)' -H \"X-Api-Key: $KEY\"",
+        "curl -u $USER:$PASSWORD http://localhost:8000/metrics",
+        "curl http://localhost:8000/metrics; docker run --user 1000:1000 busybox",
     ],
 )
 def test_what_only_looks_like_a_secret_is_left_alone(text: str) -> None:
@@ -75,7 +88,10 @@ def test_what_repeats_the_object_is_not_reported_twice() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "NGC_API_KEY", "--api-key", "API_KEY", "db_password"],
+    [
+        *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "NGC_API_KEY", "--api-key", "API_KEY"),
+        *("db_password", "ADMIN_TOKEN"),
+    ],
 )
 def test_a_name_says_that_it_holds_a_secret(name: str) -> None:
     assert names_a_secret(name)
@@ -83,7 +99,11 @@ def test_a_name_says_that_it_holds_a_secret(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["MAX_TOKENS", "HF_TOKEN_PATH", "TOKENIZER", "GOOGLE_APPLICATION_CREDENTIALS", "PULL_SECRET"],
+    [
+        *("MAX_TOKENS", "HF_TOKEN_PATH", "TOKENIZER", "GOOGLE_APPLICATION_CREDENTIALS"),
+        *("PULL_SECRET", "VLLM_MAX_TOKEN", "MAX_NEW_TOKEN", "TOKEN_LIMIT", "--eos-token"),
+        *("LATENCY_PER_TOKEN", "--min-token"),
+    ],
 )
 def test_a_name_that_only_resembles_one_does_not(name: str) -> None:
     assert not names_a_secret(name)
@@ -92,6 +112,37 @@ def test_a_name_that_only_resembles_one_does_not(name: str) -> None:
 @pytest.mark.parametrize("value", ["", "EMPTY", "$(TOKEN)", "$TOKEN", "/secrets/hf/token", "none"])
 def test_a_reference_or_a_word_for_none_is_no_secret(value: str) -> None:
     assert not is_written_out(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer hunter2",
+        "authorization: Token hunter2",
+        "x-api-key:hunter2",
+        "X-Auth-Token: hunter2",
+    ],
+)
+def test_a_short_key_is_known_by_its_header(text: str) -> None:
+    assert form_of(text) == "a key in a header"
+    assert "hunter2" not in without_forms(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "curl -uadmin:hunter2 http://localhost",
+        "curl --user=admin:hunter2 http://localhost",
+        "curl http://localhost:8000/metrics -u 'admin:hunter2 and more'",
+        'curl -s --user "admin:hunter2" http://localhost',
+    ],
+)
+def test_a_login_for_curl_is_found_however_it_is_written(text: str) -> None:
+    assert form_of(text) == "a password for curl"
+    hidden = redacted(text)
+    assert "hunter2" not in hidden
+    assert "more" not in hidden
+    assert "localhost" in hidden
 
 
 @pytest.mark.parametrize(("form", "text"), FORMS.items())
@@ -109,6 +160,11 @@ def test_a_hidden_secret_still_has_its_form(form: str, text: str) -> None:
         ("vllm serve m --api-key plain-one --port 1", "vllm serve m --api-key [hidden] --port 1"),
         ("export HF_TOKEN='plain one'; ./start", "export HF_TOKEN='[hidden]'; ./start"),
         ("MY_PASSWORD=plain ./start", "MY_PASSWORD=[hidden] ./start"),
+        ("X-Token=plain-one", "X-Token=(hidden)"),
+        ("Authorization: plain-one", "Authorization: [hidden]"),
+        ("api-key: plain\nmodel: x", "api-key: [hidden]\nmodel: x"),
+        ("Api-Key: $(KEY)", "Api-Key: $(KEY)"),
+        ("sum(vllm:token:rate5m)", "sum(vllm:token:rate5m)"),
         ("--api-key $(KEY) --max-tokens=5", "--api-key $(KEY) --max-tokens=5"),
         ("--api-key --port 8000", "--api-key --port 8000"),
     ],
@@ -122,6 +178,8 @@ def test_what_a_flag_or_a_variable_is_named_for_is_hidden(text: str, hidden: str
     "value",
     [
         ["--model=m", "--api-key", "plain-one"],
+        ["curl", "-u", "admin:hunter2", "http://localhost"],
+        {"httpHeaders": [{"name": "Authorization", "value": "Token x1"}]},
         [{"name": "A_TOKEN", "value": "plain-one"}],
         {"command": ["sh", "-c", "HF_TOKEN=plain-one exec ./start"]},
     ],
@@ -133,6 +191,7 @@ def test_a_part_of_a_manifest_holds_a_secret_by_its_name(value: object) -> None:
 def test_a_part_of_a_manifest_that_names_a_secret_only_holds_none() -> None:
     reference = {"name": "A_TOKEN", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}
     assert not holds_one([reference, ["--api-key", "$(A_TOKEN)"], "--max-tokens=5"])
+    assert not holds_one(["--user", "1000:1000"])
 
 
 _JSON: st.SearchStrategy[Any] = st.recursive(

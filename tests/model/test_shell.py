@@ -75,19 +75,99 @@ def test_what_no_shell_would_read_is_no_error(script: str) -> None:
     assert isinstance(shell.commands(script), tuple)
 
 
+def test_a_line_continuation_in_double_quotes_joins_lines() -> None:
+    assert words('eval "serve m \\\n --port 1"') == [("eval", "serve m  --port 1")]
+
+
 @pytest.mark.parametrize(
-    "argv", [["sh", "-c", "x"], ["/bin/bash", "-ec", "x"], ["bash", "-o", "pipefail", "-c", "x"]]
+    "script",
+    [
+        'ARGS="--port 1 -tp 2"\nserve $ARGS',
+        'export ARGS="--port 1"; serve ${ARGS} -tp 2',
+        'ARGS="--port 1"; ARGS="$ARGS -tp 2"; serve $ARGS',
+        'ARGS="--port 1"; ARGS+=" -tp 2"; serve $ARGS',
+        'ARGS=(--port 1)\nARGS+=(\n  -tp 2 # GPUs\n)\nserve "${ARGS[@]}"',
+        "set -e && ARGS='--port 1 -tp 2' && serve $ARGS",
+        "install && ARGS='--port 1 -tp 2' && serve $ARGS",
+    ],
+)
+def test_a_variable_without_quotes_and_a_list_are_words_of_their_own(script: str) -> None:
+    assert words(script)[-1] == ("serve", "--port", "1", "-tp", "2")
+
+
+def test_an_expansion_in_an_expansion_is_one_word() -> None:
+    script = 'count=${of["${name}"]}\necho "all read"'
+    assert words(script) == [("echo", "all read")]
+
+
+@pytest.mark.parametrize(
+    ("script", "word"),
+    [
+        ("if x; then A=1; fi; serve $A", "$A"),
+        ("A=1; [ $B ] && A=2; serve $A", "$A"),
+        ("A=1; x || A=2; serve $A", "$A"),
+        ("A=$(nproc --all); serve $A", "$A"),
+        ('if x; then A=(1); fi; serve "${A[@]}"', "${A[@]}"),
+    ],
+)
+def test_a_value_under_a_condition_is_not_known(script: str, word: str) -> None:
+    assert words(script)[-1] == ("serve", word)
+
+
+def test_a_scripts_arguments_are_filled_in_where_they_are_known() -> None:
+    found = shell.commands('exec serve "$@"', {}, ["--port", "1"])
+    assert [command.words for command in found] == [("serve", "--port", "1")]
+    assert words('exec serve "$@"') == [("serve", "$@")]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["sh", "-c", "x"],
+        ["/bin/bash", "-ec", "x"],
+        ["bash", "-o", "pipefail", "-c", "x"],
+        ["bash", "-c", "--", "x"],
+        ["bash", "-c", "-e", "x"],
+        ["busybox", "sh", "-c", "x"],
+        ["/usr/bin/env", "bash", "-c", "x"],
+        ["tini", "-g", "--", "sh", "-c", "x"],
+    ],
 )
 def test_the_script_is_found_behind_a_shells_options(argv: list[str]) -> None:
     assert shell.script_of(argv) == "x"
 
 
-@pytest.mark.parametrize("argv", [[], ["vllm", "-c", "x"], ["sh", "run.sh"], ["sh", "-c"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["vllm", "-c", "x"], ["sh", "run.sh", "-c", "x"], ["sh", "-c"]]
+)
 def test_what_is_no_shell_with_a_script_has_none(argv: list[str]) -> None:
     assert shell.script_of(argv) is None
+
+
+def test_arguments_behind_a_script_are_its_own() -> None:
+    assert shell.arguments_of(["sh", "-c", "x", "sh", "--port", "1"]) == ("--port", "1")
+    assert shell.arguments_of(["serve", "--port", "1"]) == ()
 
 
 def test_kubernetes_references_are_expanded_and_their_escape_is_kept() -> None:
     env = {"PORT": "8000"}
     assert shell.expand_references("--port=$(PORT)", env) == "--port=8000"
     assert shell.expand_references("$$(PORT) $(OTHER)", env) == "$(PORT) $(OTHER)"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "A=x\n" + "A=$A$A\n" * 100 + "serve $A",
+        "A=(x)\n" + 'A=("${A[@]}" "${A[@]}")\n' * 100 + 'serve "${A[@]}"',
+        "A=" + "x" * 16_000 + "\n" + ("serve " + "$A" * 60 + "\n") * 200,
+    ],
+)
+def test_variables_that_grow_without_end_are_left_as_they_are_written(script: str) -> None:
+    said = sum(len(word) for command in shell.commands(script) for word in command.words)
+    assert said < 2 * 1024 * 1024
+
+
+def test_references_that_grow_without_end_are_left_as_they_are_written() -> None:
+    words = shell.expand_words(["$(A)" * 60] * 1000, {"A": "x" * 16_000})
+    assert sum(map(len, words)) < 2 * 1024 * 1024

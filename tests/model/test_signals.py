@@ -130,6 +130,29 @@ def test_a_script_elsewhere_cannot_be_judged(argv: tuple[str, ...]) -> None:
     assert path(*argv) is Path.UNSEEN
 
 
+@pytest.mark.parametrize(
+    "argv", [("supervisord", "-n"), ("python3", "/app/serve.py"), ("tini", "--", "/app/start")]
+)
+def test_a_program_that_may_start_the_engine_cannot_be_judged(argv: tuple[str, ...]) -> None:
+    assert follow(argv, {}, VLLM, own=True).path is Path.UNSEEN
+
+
+@pytest.mark.parametrize(
+    ("argv", "text", "expected"),
+    [
+        (("/start.sh",), f"#!/bin/bash\nexec {START}\n", Path.REACHES),
+        (("/start.sh",), f"#!/usr/bin/env bash\nset -e\n{START}\n", Path.WITHOUT_EXEC),
+        (("bash", "/start.sh"), f"exec {START}", Path.REACHES),
+        (("sh", "-c", "exec /start.sh --x"), f"exec {START}", Path.REACHES),
+        (("sh", "-c", "exec /start.sh --x"), START, Path.WITHOUT_EXEC),
+        (("sh", "-c", "/start.sh --x"), f"exec {START}", Path.UNSEEN),
+    ],
+)
+def test_a_script_in_a_known_file_is_read(argv: tuple[str, ...], text: str, expected: Path) -> None:
+    found = follow(argv, {}, VLLM, own=True, file={"/start.sh": text}.get)
+    assert found.path is expected
+
+
 def test_an_engines_own_start_script_is_taken_for_the_engine() -> None:
     argv = ("/opt/nim/start_server.sh",)
     assert follow(argv, {}, BY_NAME["nim"]).path is Path.REACHES

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from drainproof.errors import UserError
+from drainproof.model.routing import services_of
 from drainproof.model.snapshot import Snapshot
 from tests.manifests import deployment, scaled_object, service
 
@@ -13,26 +14,26 @@ from tests.manifests import deployment, scaled_object, service
 def test_a_workload_is_joined_with_its_scaler_and_its_services() -> None:
     snapshot = Snapshot.of([deployment(), scaled_object(), service()])
     (workload,) = snapshot.workloads
-    assert snapshot.scaler_for(workload) is not None
-    assert [found.name for found in snapshot.services_for(workload)] == ["llama"]
+    assert snapshot.scalers_for(workload)
+    assert [found.name for found in services_of(snapshot, workload)] == ["llama"]
 
 
 def test_objects_of_another_namespace_are_not_joined() -> None:
     objects = [deployment(), scaled_object(namespace="b"), service(namespace="b")]
     snapshot = Snapshot.of(objects)
     (workload,) = snapshot.workloads
-    assert snapshot.scaler_for(workload) is None
-    assert snapshot.services_for(workload) == ()
+    assert snapshot.scalers_for(workload) == ()
+    assert services_of(snapshot, workload) == ()
 
 
 def test_an_object_without_a_namespace_goes_where_the_other_is() -> None:
     snapshot = Snapshot.of([deployment(), scaled_object(namespace="")])
-    assert snapshot.scaler_for(snapshot.workloads[0]) is not None
+    assert snapshot.scalers_for(snapshot.workloads[0])
 
 
 def test_a_service_that_wants_more_labels_does_not_select() -> None:
     snapshot = Snapshot.of([deployment(), service(selector={"app": "llama", "tier": "a"})])
-    assert snapshot.services_for(snapshot.workloads[0]) == ()
+    assert services_of(snapshot, snapshot.workloads[0]) == ()
 
 
 def test_the_autoscaler_that_keda_makes_counts_once() -> None:
@@ -122,7 +123,7 @@ def test_a_saved_snapshot_can_be_judged_again() -> None:
     saved = Snapshot.of([deployment(), scaled_object()], partial=False).to_json()
     snapshot = Snapshot.from_json(saved)
     assert not snapshot.partial
-    assert snapshot.scaler_for(snapshot.workloads[0]) is not None
+    assert snapshot.scalers_for(snapshot.workloads[0])
 
 
 def test_a_saved_snapshot_holds_no_secrets() -> None:
@@ -155,6 +156,45 @@ def test_a_saved_snapshot_holds_no_secrets_of_scripts_words_and_addresses() -> N
     assert before.engine is not None
     assert after.engine is not None
     assert after.engine.flags.keys() == before.engine.flags.keys()
+
+
+@pytest.mark.parametrize("field", ["password", "authToken", "apiKey", "bearer_token"])
+def test_a_saved_snapshot_holds_no_field_that_is_named_like_a_secret(field: str) -> None:
+    scaler = scaled_object()
+    scaler["spec"]["triggers"][0]["metadata"] |= {field: "plain-1", "tokenCount": "512"}
+    saved = Snapshot.of([scaler]).to_json()
+    assert b"plain-1" not in saved
+    assert b"512" in saved
+
+
+def test_a_saved_snapshot_holds_no_key_of_a_header_a_hook_or_a_credential() -> None:
+    hook = "curl -u me:plain-1 localhost:8000/metrics; curl -H 'X-Api-Key: plain-2' localhost"
+    probe = {
+        "httpGet": {
+            "path": "/health",
+            "port": 8000,
+            "httpHeaders": [
+                {"name": "Authorization", "value": "Basic plain-3"},
+                {"name": "X-Api-Key", "value": "plain-4"},
+            ],
+        }
+    }
+    obj = deployment(
+        env=[{"name": "MY_CRED", "value": "plain-5"}, {"name": "LOG_LEVEL", "value": "info"}],
+        lifecycle={"preStop": {"exec": {"command": ["sh", "-c", hook]}}},
+        readinessProbe=probe,
+        livenessProbe={"exec": {"command": ["curl", "--user", "me:plain-6", "localhost"]}},
+    )
+    scaler = scaled_object()
+    scaler["spec"]["triggers"][0]["metadata"]["customHeaders"] = "X-Token=plain-7"
+    saved = Snapshot.of([obj, scaler]).to_json()
+    assert b"plain-" not in saved
+    assert all(kept in saved for kept in (b"localhost:8000/metrics", b"info", b"/health"))
+
+
+def test_a_list_whose_items_are_no_list_is_a_problem() -> None:
+    (problem,) = Snapshot.of([{"apiVersion": "v1", "kind": "List", "items": {"a": 1}}]).problems
+    assert (problem.path, problem.message) == ("items", "List: expected a list, found a mapping")
 
 
 @pytest.mark.parametrize(

@@ -863,6 +863,7 @@ SGLANG = EngineFacts(
     signature=frozenset(
         {"--mem-fraction-static", "--chunked-prefill-size", "--tp-size", "--context-length"}
     ),
+    host="127.0.0.1",
     port=30000,
     health_paths=("/health", "/health_generate", "/v1/models"),
     live_paths=frozenset(

@@ -86,6 +86,7 @@ TRTLLM = EngineFacts(
     hints=("trtllm", "tensorrt", "trt"),
     starts=(r"trtllm-serve",),
     signature=frozenset({"--kv-cache-free-gpu-memory-fraction", "--ep-size"}),
+    host="localhost",
     port=8000,
     health_paths=("/health", "/v1/models"),
     live_paths=frozenset(
