@@ -1,0 +1,1 @@
+"""The checks that admission can enforce, as Kyverno policies."""
