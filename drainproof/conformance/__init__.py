@@ -1,0 +1,1 @@
+"""Makes a conformance report of saved evidence, and compares two of them. Asks no cluster."""
