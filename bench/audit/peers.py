@@ -10,6 +10,7 @@ from bench.audit import schemas
 from drainproof.clusters import artefacts, golang
 from drainproof.clusters.artefacts import Artefact
 from drainproof.clusters.commands import run
+from drainproof.policies.kyverno import built
 
 if TYPE_CHECKING:
     from drainproof.progress import Progress
@@ -22,7 +23,7 @@ def set_up(progress: Progress) -> dict[str, list[str]]:
     """Make all of them; return the command of each, to which the file's path is appended."""
     kube_score = _go("kube-score", "github.com/zegl/kube-score/cmd/kube-score", 60)
     kubeconform = _go("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", 30)
-    kyverno = _go("kyverno", "github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno", 350)
+    kyverno = built()
     checkov, schema = _checkov(), schemas.schemas()
     artefacts.ensure([kube_score, kubeconform, schema, checkov, kyverno], progress)
     return {

@@ -1,5 +1,6 @@
 /* Streams of server-sent events at a fixed pace, as vLLM sends them, so cheap to make that the
- * client under test is never the one that waits.
+ * client under test is never the one that waits. The id in each event ends with when it was sent: "@"
+ * and 19 digits, nanoseconds since the epoch.
  *
  * usage: source STREAMS TOKENS INTERVAL_US
  * Prints its port, serves STREAMS connections on loopback, then prints how late it was at worst. */
@@ -26,7 +27,7 @@ struct conn {
 static const char HEAD[] =
     "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\n"
     "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n";
-#define ID "{\"id\":\"cmpl-4f1c2b6a9d3e4c5f8a7b6c5d4e3f2a1b\",\"object\":\"text_completion\"," \
+#define ID "{\"id\":\"cmpl-4f1c2b6a9d3e-@0000000000000000000\",\"object\":\"text_completion\"," \
     "\"created\":1767225600,\"model\":\"tiny\",\"choices\":["
 #define CHOICE(reason) "data: " ID "{\"index\":0,\"text\":\" lighthouse\",\"logprobs\":null," \
     "\"finish_reason\":" reason ",\"stop_reason\":null}],\"usage\":null}\n\n"
@@ -44,6 +45,14 @@ static int64_t now_ns(void) {
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
+/* Writes the time over the 19 digits at `to`. */
+static void stamp(char *to) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    int64_t ns = t.tv_sec * 1000000000LL + t.tv_nsec;
+    for (int i = 18; i >= 0; i--, ns /= 10) to[i] = (char)('0' + ns % 10);
+}
+
 static void put(int fd, const char *bytes, size_t size) {
     if (send(fd, bytes, size, MSG_NOSIGNAL) != (ssize_t)size) fail("the client does not keep up");
 }
@@ -58,6 +67,7 @@ int main(int argc, char **argv) {
     int64_t interval = atoll(argv[3]) * 1000;
     char token[1024], end[4096], body[1024];
     size_t token_size = chunk(token, TOKEN), end_size = chunk(end, LAST);
+    char *token_stamp = strchr(token, '@') + 1, *end_stamp = strchr(end, '@') + 1;
     sprintf(body, "data: " ID "],\"usage\":{\"prompt_tokens\":9,\"total_tokens\":%d,"
             "\"completion_tokens\":%d}}\n\n", tokens + 9, tokens);
     end_size += chunk(end + end_size, body);
@@ -126,6 +136,7 @@ int main(int argc, char **argv) {
             waiting--;
             if (now - c->due > worst) worst = now - c->due;
             c->left--;
+            stamp(c->left ? token_stamp : end_stamp);
             put(c->fd, c->left ? token : end, c->left ? token_size : end_size);
             if (c->left) {
                 c->due += interval;

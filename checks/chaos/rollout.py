@@ -35,11 +35,4 @@ if TYPE_CHECKING:
 @check("DP901", severity=Severity.ERROR)
 def rollout_drops_no_stream(run: ChaosVerdict) -> Iterator[Finding]:
     """Yield what a rollout cost, or why it can't be said."""
-    if run.dropped:
-        silent = f", {run.silently_truncated} of them silently" if run.silently_truncated else ""
-        yield run.finding(f"{run.dropped} of {run.streams} streams were cut off{silent}")
-    if run.not_served:
-        yield run.finding(f"{run.not_served} new requests failed")
-    if not run.dropped and not run.not_served:
-        for doubt in run.doubts:
-            yield run.inconclusive(doubt)
+    yield from run.findings("rollout")

@@ -12,10 +12,11 @@ from urllib.parse import urlencode
 
 import orjson
 
+from drainproof.collect.api import MOST_PAGE, bounded
 from drainproof.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubernetes.client import ApiClient
 
@@ -65,15 +66,21 @@ RESOURCES = {
     "Deployment": Resource("apps", "v1", "deployments"),
     "EndpointSlice": Resource("discovery.k8s.io", "v1", "endpointslices"),
     "Event": Resource("", "v1", "events"),
+    "HorizontalPodAutoscaler": Resource("autoscaling", "v2", "horizontalpodautoscalers"),
     "Job": Resource("batch", "v1", "jobs"),
     "Lease": Resource("coordination.k8s.io", "v1", "leases"),
     "Namespace": Resource("", "v1", "namespaces", namespaced=False),
+    "Node": Resource("", "v1", "nodes", namespaced=False),
     "Pod": Resource("", "v1", "pods"),
+    "PodDisruptionBudget": Resource("policy", "v1", "poddisruptionbudgets"),
+    "Prometheus": Resource("monitoring.coreos.com", "v1", "prometheuses"),
     "ReplicaSet": Resource("apps", "v1", "replicasets"),
+    "ScaledObject": Resource("keda.sh", "v1alpha1", "scaledobjects"),
     "SelfSubjectAccessReview": Resource(
         "authorization.k8s.io", "v1", "selfsubjectaccessreviews", namespaced=False
     ),
     "Service": Resource("", "v1", "services"),
+    "StatefulSet": Resource("apps", "v1", "statefulsets"),
 }
 
 
@@ -95,8 +102,37 @@ class Api:
     """
 
     def __init__(self, client: ApiClient) -> None:
+        self._client = client
         self._config = client.configuration
         self._pool = client.rest_client.pool_manager
+
+    @property
+    def client(self) -> ApiClient:
+        """The official client's connection."""
+        return self._client
+
+    @property
+    def host(self) -> str:
+        """The API server's address, as the context has it."""
+        return str(self._config.host)
+
+    def serves(self, kind: str) -> bool:
+        """Tell whether the API server knows a kind at all: one of a CRD may not be installed."""
+        resource = RESOURCES[kind]
+        try:
+            self._json("GET", f"/apis/{resource.group}/{resource.version}")
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def version(self) -> str:
+        """Return what the API server says that it is, such as ``v1.34.1``; empty if it doesn't."""
+        try:
+            return str(self._json("GET", "/version").get("gitVersion") or "")
+        except ApiError:
+            return ""
 
     def get(self, kind: str, namespace: str, name: str) -> Object:
         """Return one object."""
@@ -133,14 +169,37 @@ class Api:
             content_type="application/merge-patch+json",
         )
 
-    def delete(self, kind: str, namespace: str, name: str, *, uid: str = "") -> bool:
+    def patch_status(self, kind: str, namespace: str, name: str, status: Object) -> Object:
+        """Merge into an object's status, lists by their keys; return the object as it is stored."""
+        return self._json(
+            "PATCH",
+            path_of(kind, namespace, name) + "/status",
+            body={"status": status},
+            content_type="application/strategic-merge-patch+json",
+        )
+
+    def evict(self, namespace: str, pod: str) -> None:
+        """Ask for a pod's eviction; the answer is 429 where a PodDisruptionBudget refuses."""
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        }
+        self._json("POST", path_of("Pod", namespace, pod) + "/eviction", body=body)
+
+    def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str = "", grace_s: int | None = None
+    ) -> bool:
         """Delete an object, what it owns in the background. Return whether it was there.
 
-        With ``uid`` an object of the same name but another identity stays.
+        With ``uid`` an object of the same name but another identity stays. ``grace_s`` is for pods;
+        None is their own grace period.
         """
         options: Object = {"propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
+        if grace_s is not None:
+            options["gracePeriodSeconds"] = grace_s
         try:
             self._json("DELETE", path_of(kind, namespace, name), body=options)
         except ApiError as error:
@@ -157,8 +216,8 @@ class Api:
             "group": resource.group,
             "resource": resource.plural,
             "subresource": subresource,
-            "namespace": namespace,
-            **({} if resource.namespaced else {"name": namespace}),
+            "namespace": namespace if resource.namespaced else "",
+            **({"name": namespace} if kind == "Namespace" else {}),
         }
         review = {
             "apiVersion": "authorization.k8s.io/v1",
@@ -201,7 +260,65 @@ class Api:
     def scrape(self, namespace: str, pod: str, port: int, path: str, *, timeout_s: float) -> str:
         """Return what a pod answers to a GET through the API server's proxy."""
         where = f"{path_of('Pod', namespace, pod)}:{port}/proxy/{path.lstrip('/')}"
-        return self._request("GET", where, timeout_s=timeout_s).decode(errors="replace")
+        with closing(self._open("GET", where, None, timeout_s)) as answer:
+            return self._read(answer, "GET", where, timeout_s).decode(errors="replace")
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: Sequence[str],
+        *,
+        ends: bool = False,
+    ) -> str:
+        """Run a command in a container and return what it printed, errors included.
+
+        Args:
+            namespace: The pod's.
+            pod: The pod.
+            container: The container's name.
+            command: The program and its arguments.
+            ends: Whether it may end its own container, which takes the exit code with it.
+
+        Raises:
+            ApiError: It could not be run, failed, or did not say how it ended.
+        """
+        from kubernetes.client import CoreV1Api  # noqa: PLC0415 - loaded with the client only
+        from kubernetes.client.exceptions import ApiException  # noqa: PLC0415 - same
+        from kubernetes.stream import stream  # noqa: PLC0415 - same
+        from kubernetes.stream.ws_client import ERROR_CHANNEL  # noqa: PLC0415 - same
+
+        what = f"exec in container {container} of pod/{pod}"
+        try:
+            shell = stream(
+                CoreV1Api(self._client).connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                container=container,
+                command=list(command),
+                stdin=False,
+                stdout=True,
+                stderr=True,
+                tty=False,
+                _preload_content=False,
+            )
+            with closing(shell):
+                shell.run_forever(timeout=_READ_S)
+                late = shell.is_open()
+                code = shell.returncode if shell.peek_channel(ERROR_CHANNEL) else None
+                said = str(shell.read_all())  # and forget all channels
+        except ApiException as error:
+            raise ApiError(error.status or UNREACHABLE, f"{what}: {error.reason}") from None
+        except OSError as error:
+            raise ApiError(UNREACHABLE, f"{what}: {error}") from None
+        if late:
+            raise ApiError(UNREACHABLE, f"{what}: did not end within {_READ_S:g} s")
+        if code is None and not ends:
+            raise ApiError(UNREACHABLE, f"{what}: the connection ended before it did")
+        if code:
+            raise ApiError(UNREACHABLE, f"{what}: exit code {code}: {said.strip()[-300:]}")
+        return said
 
     def _json(
         self,
@@ -283,11 +400,16 @@ class Api:
         return answer
 
     @staticmethod
-    def _read(answer: Any, method: str, path: str) -> bytes:  # noqa: ANN401 - same
+    def _read(answer: Any, method: str, path: str, within_s: float | None = None) -> bytes:  # noqa: ANN401 - same
+        """Return the body; what has to come within some seconds has to be a page of metrics."""
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - same
 
         try:
-            return bytes(answer.read())
+            return bytes(
+                answer.read() if within_s is None else bounded(answer, MOST_PAGE, within_s)
+            )
+        except UserError as error:
+            raise ApiError(UNREACHABLE, f"{method} {path}: {error.message}") from None
         except (HTTPError, OSError) as error:
             raise ApiError(UNREACHABLE, f"{method} {path}: cut off: {error}") from None
 

@@ -4,113 +4,186 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from drainproof import completion
 from drainproof.errors import ExitCode, UserError
-from drainproof.judge.verdict import exit_code
-from drainproof.progress import PlainProgress
-
-_FORMAT = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["terminal", "json"]),
-    default="terminal",
-    show_default=True,
-    help="How the verdict is printed.",
+from drainproof.examples import examples
+from drainproof.faults.options import SETTINGS
+from drainproof.judge.verdict import MOST_FAILURES, exit_code
+from drainproof.report import OF_RUNS, summary
+from drainproof.report.options import (
+    STDOUT,
+    InOrder,
+    destinations,
+    order_of,
+    reports,
+    step_summary,
 )
+from drainproof.report.output import to_file, to_standard_output
+from drainproof.report.text import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from drainproof.judge.chaos import ChaosVerdict
+
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+def _settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting of a run."""
+    for setting in reversed(SETTINGS):
+        flag: dict[str, Any] = {"is_flag": True} if setting.kind is bool else {"type": setting.kind}
+        command = click.option(
+            f"--{setting.name}",
+            multiple=setting.many,
+            metavar=setting.metavar or None,
+            help=setting.told,
+            **flag,
+        )(command)
+    return command
+
+
+@click.command(
+    cls=InOrder,
+    epilog=examples(
+        "drainproof chaos deployment/vllm --context staging -n inference --dry-run",
+        "drainproof chaos deployment/vllm --context staging -n inference --fault rollout",
+        "drainproof chaos deployment/vllm --context staging -n inference --plan nightly.yaml",
+    ),
+)
 @click.argument("target")
 @click.option("--context", required=True, help="kubeconfig context; never the current one.")
 @click.option("-n", "--namespace", required=True, help="The target's namespace.")
-@click.option("--fault", default="rollout", show_default=True, help="What is done to the target.")
-@click.option("--service", default="", help="Service to send streams through.")
-@click.option("--port", type=int, help="The Service's port.")
-@click.option("--model", default="", help="Model to ask for; by default the one that is served.")
 @click.option(
-    "--rate", default=0.7, show_default=True, help="Streams begun per second, on average."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    shell_complete=completion.faults,
+    help="What is done to the target; several are done in turn.  [default: rollout]",
 )
-@click.option("--tokens", default=1200, show_default=True, help="Length of each stream.")
-@click.option("--image", help="Image of the streaming client.")
+@click.option("--plan", "file", type=FILE, help="Faults and settings in YAML.")
+@click.option("--dry-run", is_flag=True, help="Print what would be touched, and change nothing.")
 @click.option(
-    "--node-selector", multiple=True, metavar="KEY=VALUE", help="Nodes for the client's pod."
+    "--yes-production",
+    default="",
+    metavar="CONTEXT",
+    help="The context once more, if it looks like production.",
 )
-@click.option(
-    "--evidence", type=click.Path(path_type=Path, file_okay=False), help="Folder for the evidence."
-)
-@click.option("--timeout", type=float, help="Seconds that the fault may take.")
-@click.option(
-    "--steady", default=300.0, show_default=True, help="Seconds until the first streams are whole."
-)
-@click.option(
-    "--after", default=10.0, show_default=True, help="Seconds of streams after the fault."
-)
-@_FORMAT
-def chaos(  # noqa: PLR0913, PLR0917 - the options of the command
+@_settings
+@reports(OF_RUNS)
+@step_summary
+@click.pass_context
+def chaos(  # noqa: PLR0913 - the options of the command
+    ctx: click.Context,
+    /,
+    *,
     target: str,
     context: str,
     namespace: str,
-    fault: str,
-    service: str,
-    port: int | None,
-    model: str,
-    rate: float,
-    tokens: int,
-    image: str | None,
-    node_selector: tuple[str, ...],
-    evidence: Path | None,
-    timeout: float | None,
-    steady: float,
-    after: float,
-    format_: str,
+    faults: tuple[str, ...],
+    file: Path | None,
+    dry_run: bool,
+    yes_production: str,
+    formats: tuple[str, ...],
+    outputs: tuple[str, ...],
+    github_step_summary: bool,
+    **given: Any,  # noqa: ANN401 - settings, by their names
 ) -> None:
     """Disturb a live TARGET (deployment/NAME) under streams, and judge what they suffered.
 
     The target's namespace must allow it with the label drainproof.dev/chaos=allowed. Everything
     that is changed is written down first and undone at the end, whatever happens.
     """
-    from drainproof.faults.load import Runner  # noqa: PLC0415 - loads the Kubernetes client
-    from drainproof.faults.run import Plan, run  # noqa: PLC0415 - same
+    from drainproof.faults import run as runs  # noqa: PLC0415 - loads the Kubernetes client
+    from drainproof.faults.live_view import progress_on  # noqa: PLC0415 - for runs only
+    from drainproof.faults.plan import plan_of  # noqa: PLC0415 - loads the Kubernetes client
 
-    plan = Plan(
+    places = destinations(formats, outputs, order_of(ctx), OF_RUNS)
+    step = summary.file() if github_step_summary else None
+    plan = plan_of(
+        {setting.name: given[setting.key] for setting in SETTINGS},
         context=context,
         namespace=namespace,
         target=target,
-        fault=fault,
-        service=service,
-        port=port,
-        model=model,
-        rate_per_s=rate,
-        tokens=tokens,
-        evidence=evidence,
-        timeout_s=timeout,
-        steady_s=steady,
-        after_s=after,
-        runner=Runner(image=image or "", node_selector=_labels(node_selector)),
+        faults=faults,
+        file=file,
+        yes_production=yes_production,
     )
-    verdict, folder = run(plan, PlainProgress())
-    _show(verdict, format_, folder)
+    if dry_run:
+        for line in runs.dry_run(plan):
+            _say(line)
+        return
+    verdict, folder = runs.run(plan, progress_on(sys.stderr))
+    _show(verdict, places, folder, step)
 
 
-@click.command()
+@click.command(
+    cls=InOrder,
+    epilog=examples(
+        "drainproof judge EVIDENCE",
+        "drainproof judge EVIDENCE --failures 5000 --format html=run.html",
+    ),
+)
 @click.argument("evidence", type=click.Path(path_type=Path))
-@_FORMAT
-def judge(evidence: Path, format_: str) -> None:
+@click.option(
+    "--failures",
+    type=click.IntRange(1, 1_000_000),
+    default=MOST_FAILURES,
+    show_default=True,
+    help="How many failed streams of each fault are told one by one; all of them are counted.",
+)
+@reports(OF_RUNS)
+@step_summary
+@click.pass_context
+def judge(  # noqa: PLR0913 - the options of the command
+    ctx: click.Context,
+    /,
+    evidence: Path,
+    *,
+    failures: int,
+    formats: tuple[str, ...],
+    outputs: tuple[str, ...],
+    github_step_summary: bool,
+) -> None:
     """Judge the EVIDENCE folder of a run again, without a cluster."""
-    from drainproof.judge.chaos import VERDICT, judge_evidence  # noqa: PLC0415 - for this command
+    from drainproof.judge.chaos import (  # noqa: PLC0415 - for this command
+        HISTORY,
+        VERDICT,
+        judge_evidence,
+    )
+    from drainproof.report.scaling import write  # noqa: PLC0415 - same
 
-    verdict = judge_evidence(evidence)
+    places = destinations(formats, outputs, order_of(ctx), OF_RUNS)
+    step = summary.file() if github_step_summary else None
+    history = (evidence / HISTORY if evidence.is_dir() else evidence).resolve()
+    for _, place in places:
+        if place != STDOUT and Path(place).resolve() == history:
+            raise UserError(
+                f"{place}: the evidence itself, which would be overwritten",
+                hint="Name another file for the report.",
+            )
+    verdict = judge_evidence(evidence, failures)
     if evidence.is_dir():
         try:
             (evidence / VERDICT).write_bytes(verdict.to_json())
+            write(verdict, evidence)
         except OSError as error:
             raise UserError(f"{evidence / VERDICT}: cannot write: {error.strerror}") from None
-    _show(verdict, format_, evidence)
+    _show(verdict, places, evidence, step)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "drainproof restore --context staging --dry-run",
+        "drainproof restore --context staging -n inference",
+        "drainproof restore --context staging --journal EVIDENCE/journal.json",
+    )
+)
 @click.option("--context", required=True, help="kubeconfig context; never the current one.")
 @click.option("-n", "--namespace", default="", help="Only this namespace; by default all.")
 @click.option(
@@ -119,33 +192,49 @@ def judge(evidence: Path, format_: str) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="journal.json of the run's evidence, if the cluster's copy is gone.",
 )
-def restore(context: str, namespace: str, journal_file: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Show what would be undone, and change nothing.")
+def restore(context: str, namespace: str, journal_file: Path | None, *, dry_run: bool) -> None:
     """Undo what a killed run left behind. Safe to repeat."""
     from drainproof.faults.restore import restore as undo  # noqa: PLC0415 - loads the client
 
-    if not undo(context, namespace, journal_file, click.echo):
+    if not undo(context, namespace, journal_file, _say, dry_run=dry_run):
         sys.exit(ExitCode.ERROR)
 
 
-def _show(verdict: object, format_: str, folder: Path) -> None:
-    from drainproof.judge.chaos import ChaosVerdict  # noqa: PLC0415 - loaded by then
+def _say(line: str) -> None:
+    """Print a line that names objects of a cluster."""
+    click.echo(harmless(line))
 
-    if not isinstance(verdict, ChaosVerdict):
-        raise TypeError(type(verdict))
-    if format_ == "json":
-        click.echo(verdict.to_json().decode(), nl=False)
-    else:
-        from drainproof.report.chaos import render  # noqa: PLC0415 - for terminals only
 
-        click.echo(render(verdict, folder))
+def _show(
+    verdict: ChaosVerdict, places: Sequence[tuple[str, str]], folder: Path, step: Path | None
+) -> None:
+    """Write each report, those in files first, and end with the verdict's exit code."""
+    if step is not None:
+        from drainproof.report import run_markdown  # noqa: PLC0415 - for this format only
+
+        otherwise = f"drainproof judge {folder} --format markdown"
+        summary.add(step, run_markdown.lines(verdict), places, otherwise)
+    for form, place in sorted(places, key=lambda item: item[1] == STDOUT):
+        text = _written(verdict, form, folder)
+        if place == STDOUT:
+            to_standard_output([text])
+        else:
+            to_file(Path(place), [text])
     sys.exit(exit_code([verdict.verdict]))
 
 
-def _labels(pairs: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    found = []
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UserError(f"--node-selector: expected KEY=VALUE, found {pair!r}")
-        found.append((key, value))
-    return tuple(found)
+def _written(verdict: ChaosVerdict, form: str, folder: Path) -> str:
+    if form == "json":
+        return verdict.to_json().decode()
+    if form == "markdown":
+        from drainproof.report.run_markdown import write  # noqa: PLC0415 - for this format only
+
+        return write(verdict)
+    if form == "html":
+        from drainproof.report.run_page import page  # noqa: PLC0415 - for this format only
+
+        return page(verdict)
+    from drainproof.report.chaos import render  # noqa: PLC0415 - for terminals only
+
+    return f"{render(verdict, folder)}\n"

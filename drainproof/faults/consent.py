@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
 from drainproof.errors import UserError
 from drainproof.faults.api import RESOURCES, ApiError, Object
-from drainproof.faults.undo import digest
+from drainproof.faults.undo import digest, find_scalers
 
 if TYPE_CHECKING:
     from drainproof.faults.api import Api
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LABEL = "drainproof.dev/chaos"
 ALLOWED = "allowed"
+PRODUCTION = re.compile(r"prod|(?:^|[^a-z])(?:prd|live)(?:[^a-z]|$)", re.IGNORECASE)
+"""What names of production have in them."""
 _ENDPOINTS_S = 10.0
 """How long a Service may take to list pods that just became ready."""
 _ASK_S = 5.0
@@ -54,23 +57,11 @@ NEEDS = (
     Need("watch", "EndpointSlice"),
     Need("list", "Event"),
     Need("watch", "Event"),
-    *(Need(verb, "ConfigMap") for verb in ("get", "create", "update", "delete")),
+    *(Need(verb, "ConfigMap") for verb in ("list", "create", "update", "delete")),
     *(Need(verb, "Lease") for verb in ("get", "create", "update", "delete")),
-    *(Need(verb, "Job") for verb in ("create", "patch", "delete")),
+    *(Need(verb, "Job") for verb in ("create", "get", "patch", "delete")),
 )
 """What every chaos run does, apart from its fault."""
-RESTORE_NEEDS = (
-    Need("list", "ConfigMap"),
-    Need("delete", "ConfigMap"),
-    Need("list", "Lease"),
-    Need("get", "Lease"),
-    Need("delete", "Lease"),
-    Need("delete", "Job"),
-    Need("get", "Deployment"),
-    Need("patch", "Deployment"),
-    *(Need(verb, "ReplicaSet") for verb in ("list", "patch", "delete")),
-)
-"""What ``drainproof restore`` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +85,23 @@ class Target:
     engine_port: int
     """The container's own port."""
     metrics_port: int
+    scalers: tuple[Object, ...] = ()
+    """What sets its number of replicas."""
+    tls: bool = False
+    """Whether the Service speaks HTTPS."""
+
+    @property
+    def floor(self) -> int:
+        """The least replicas that it is meant to have: its autoscalers' minimum, or its own."""
+        fields = {
+            "ScaledObject": ("minReplicaCount", 0),
+            "HorizontalPodAutoscaler": ("minReplicas", 1),
+        }
+        least = [int(self.deployment["spec"].get("replicas", 1))]
+        for scaler in self.scalers:
+            name, default = fields[scaler["kind"]]
+            least.append(int(scaler["spec"].get(name, default)))
+        return max(min(least), 1)
 
     @property
     def kind(self) -> str:
@@ -103,7 +111,8 @@ class Target:
     @property
     def url(self) -> str:
         """The Service's root, as the cluster's DNS knows it."""
-        return f"http://{self.service}.{self.namespace}.svc:{self.port}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://{self.service}.{self.namespace}.svc:{self.port}"
 
     @property
     def digest(self) -> str:
@@ -143,7 +152,9 @@ def consent(  # noqa: PLR0913 - what the command line names
     target: str,
     service: str = "",
     port: int | None = None,
+    tls: bool = False,
     needs: tuple[Need, ...] = NEEDS,
+    yes_production: str = "",
 ) -> Target:
     """Return the target if it may be disturbed and serves.
 
@@ -154,7 +165,9 @@ def consent(  # noqa: PLR0913 - what the command line names
         target: ``deployment/NAME``.
         service: The Service to send streams through; empty is the one that selects the target.
         port: The Service's port; None is the one that leads to the engine.
+        tls: Whether the Service speaks HTTPS.
         needs: The permissions that the run takes.
+        yes_production: The context again, if it looks like production.
 
     Raises:
         UserError: It may not, or there is no one way to its streams. Nothing was changed.
@@ -162,8 +175,10 @@ def consent(  # noqa: PLR0913 - what the command line names
     from drainproof.model.workload import Workload  # noqa: PLC0415 - the model is for chaos runs only
 
     name = _deployment_name(target)
-    permissions(api, namespace, needs)
-    _labelled(api, namespace, context)
+    _not_production(context, namespace, api.host, yes_production)
+    scalers = ("HorizontalPodAutoscaler", *(["ScaledObject"] if api.serves("ScaledObject") else ()))
+    permissions(api, namespace, (*needs, *(Need("list", kind) for kind in scalers)))
+    labelled(api, namespace, context)
     deployment = api.find("Deployment", namespace, name)
     if deployment is None:
         there = [item["metadata"]["name"] for item in api.list("Deployment", namespace)["items"]]
@@ -171,12 +186,8 @@ def consent(  # noqa: PLR0913 - what the command line names
             f"deployment/{name} does not exist in namespace {namespace}",
             hint=f"There are: {', '.join(there)}." if there else "The namespace has no Deployment.",
         )
-    selector = _selector(deployment)
-    pods = tuple(
-        pod["metadata"]["name"]
-        for pod in api.list("Pod", namespace, labels=selector)["items"]
-        if _ready(pod)
-    )
+    selector = selector_of(deployment)
+    pods = ready_pods(api, namespace, selector)
     if not pods:
         raise UserError(
             f"deployment/{name} in namespace {namespace} has no ready pod, so it serves nothing",
@@ -209,7 +220,47 @@ def consent(  # noqa: PLR0913 - what the command line names
         port=service_port["port"],
         engine_port=served,
         metrics_port=engine.metrics_port or served,
+        scalers=tuple(find_scalers(api, namespace, "Deployment", name)),
+        tls=tls,
     )
+
+
+def again(api: Api, target: Target) -> Target:
+    """Return the target as it is now, after a fault was done to it and undone."""
+    deployment = api.get("Deployment", target.namespace, target.name)
+    return replace(
+        target,
+        deployment=deployment,
+        pods=ready_pods(api, target.namespace, target.selector),
+        scalers=tuple(find_scalers(api, target.namespace, "Deployment", target.name)),
+    )
+
+
+def ready_pods(api: Api, namespace: str, selector: str) -> tuple[str, ...]:
+    """Return the names of the ready pods that a label selector selects."""
+    found = api.list("Pod", namespace, labels=selector)["items"]
+    return tuple(sorted(pod["metadata"]["name"] for pod in found if _ready(pod)))
+
+
+def _not_production(context: str, namespace: str, host: str, yes: str) -> None:
+    """See that the user means it, where a name says that users' own traffic is there.
+
+    Raises:
+        UserError: They haven't said so, or said another context.
+    """
+    shown = {"context": context, "namespace": namespace, "API server": host}
+    like = [f"{what} {name}" for what, name in shown.items() if PRODUCTION.search(name)]
+    if yes and yes != context:
+        raise UserError(
+            f"--yes-production names {yes!r}, and the context is {context!r}",
+            hint="Name the context once more, exactly.",
+        )
+    if like and not yes:
+        raise UserError(
+            f"{', '.join(like)} looks like production",
+            hint="If users may lose answers there, name the context a second time: "
+            f"--yes-production {context}",
+        )
 
 
 def served_model(api: Api, target: Target) -> str:
@@ -249,7 +300,12 @@ def _deployment_name(target: str) -> str:
     return name
 
 
-def _labelled(api: Api, namespace: str, context: str) -> None:
+def labelled(api: Api, namespace: str, context: str) -> None:
+    """See that a namespace allows chaos.
+
+    Raises:
+        UserError: It doesn't, or there is none.
+    """
     found = api.find("Namespace", "", namespace)
     if found is None:
         raise UserError(
@@ -267,7 +323,8 @@ def _labelled(api: Api, namespace: str, context: str) -> None:
         )
 
 
-def _selector(deployment: Object) -> str:
+def selector_of(deployment: Object) -> str:
+    """Return the label selector of a workload's pods, as the API wants it."""
     selector = deployment["spec"]["selector"]
     parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
     for rule in selector.get("matchExpressions") or []:

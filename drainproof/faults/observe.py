@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from drainproof.faults.api import GONE, ApiError, Object
+from drainproof.faults.api import GONE, RESOURCES, ApiError, Object
+from drainproof.faults.snapshot import undressed
+from drainproof.model.quantity import quantity
+from drainproof.model.shape import ShapeError
 from drainproof.streams.history import (
+    Autoscaler,
     Endpoints,
     Event,
     Fault,
     Gauge,
-    Part,
     Pod,
     Record,
     Sent,
-    Stream,
     Workload,
     to_line,
 )
@@ -50,23 +54,35 @@ class View:
         self._out = path.open("wb")
         self._changed = threading.Condition()
         self._closed = False
-        self.skew_s = 0.0
-        """The client's clock less ours; added to what is seen here."""
         self.pods: dict[str, Pod] = {}
+        self.addresses: dict[str, str] = {}
+        """Pods' names by their IPs."""
         self.endpoints: Endpoints | None = None
         self.workload: Workload | None = None
+        self.scalers: dict[str, Autoscaler] = {}
+        """What each autoscaler of the target said last, by ``Kind/name``."""
         self.deployment: Object = {}
-        self.streams = 0
-        """How many have ended."""
-        self.heard: list[Record] = []
-        """The client's records about streams, until :meth:`forget` is called."""
-        self._keep = True
+        self.running: dict[str, float] = {}
+        """Running requests of each pod by its engine's own gauge, by the pod's name."""
+        self.waiting: dict[str, float] = {}
+        """Likewise those that wait."""
+        self.tokens: dict[str, float] = {}
+        """Likewise the tokens that it has generated."""
+        self.sent = 0
+        """How many requests have left the clients."""
+        self.index = 0
+        """Which of the run's faults is on."""
+        self.listeners: tuple[Callable[[Record], None], ...] = ()
+        """Told every record, in the thread that brings it."""
 
     def now(self) -> float:
-        """Return the time on the client's clock, in seconds since the epoch."""
-        return time.time() + self.skew_s
+        """Return the time on the History's clock, in seconds since the epoch.
 
-    def add(self, record: Record) -> None:
+        It is this machine's: the clients' own skew is taken off their records.
+        """
+        return time.time()
+
+    def add(self, record: Record) -> None:  # noqa: C901 - a case for each kind
         """Write a record to the History and let waiters look again."""
         with self._changed:
             if self._closed:
@@ -83,23 +99,46 @@ class View:
                     self.endpoints = record
                 case Workload():
                     self.workload = record
-                case Stream():
-                    self.streams += 1
+                case Autoscaler():
+                    self.scalers[record.object] = record
+                case Gauge() if record.running is not None:
+                    self.running[record.pod] = record.running
+                    self.waiting[record.pod] = record.waiting or 0.0
+                    if record.tokens is not None:
+                        self.tokens[record.pod] = record.tokens
+                case Sent():
+                    self.sent += 1
                 case _:
                     pass
-            if self._keep and isinstance(record, Sent | Part | Stream):
-                self.heard.append(record)
+            for hear in self.listeners:
+                hear(record)
             self._changed.notify_all()
 
-    def fault(self, name: str, phase: str, detail: str = "") -> None:
-        """Record a step of the fault, now."""
-        self.add(Fault(at=self.now(), fault=name, phase=phase, detail=detail))
+    @property
+    def ready(self) -> list[Pod]:
+        """The target's pods that are ready and not being deleted, by name."""
+        found = [pod for pod in self.pods.values() if pod.ready and pod.deletion_at is None]
+        return sorted(found, key=lambda pod: pod.name)
 
-    def forget(self) -> None:
-        """Keep no more streams in memory: the History has them."""
-        with self._changed:
-            self._keep = False
-            self.heard = []
+    @property
+    def in_service(self) -> set[str]:
+        """The names of the pods that the Service sends new requests to."""
+        return set(self.endpoints.ready) if self.endpoints else set()
+
+    @property
+    def queue(self) -> float:
+        """Requests that wait, over the target's pods that are ready and not being deleted."""
+        return sum(self.waiting.get(pod.name, 0.0) for pod in self.ready)
+
+    @property
+    def wanted(self) -> int:
+        """How many replicas the target is to have now."""
+        return int(self.deployment.get("spec", {}).get("replicas", 1))
+
+    def fault(self, name: str, phase: str, detail: str = "", **more: Any) -> None:  # noqa: ANN401 - fields
+        """Record a step of the fault that is on, now; ``more`` are fields of its record."""
+        more = {"at": self.now(), **more}
+        self.add(Fault(fault=name, phase=phase, detail=detail, index=self.index, **more))
 
     def wait(self, holds: Callable[[], bool], timeout_s: float, check: Callable[[], None]) -> bool:
         """Wait until ``holds``; return whether it did in time.
@@ -135,9 +174,10 @@ class Observer:
         api: The cluster.
         target: What to watch.
         view: Where everything goes.
+        scaling: Whether to watch what scales it, too.
     """
 
-    def __init__(self, api: Api, target: Target, view: View) -> None:
+    def __init__(self, api: Api, target: Target, view: View, *, scaling: bool = False) -> None:
         self._api = api
         self._target = target
         self._view = view
@@ -146,6 +186,9 @@ class Observer:
         self._seen: dict[str, tuple[Any, ...]] = {}
         self._gauges: dict[str, threading.Event] = {}
         self._begun = time.time()
+        self._scalers = ["HorizontalPodAutoscaler"] if scaling else []
+        if scaling and api.serves("ScaledObject"):
+            self._scalers.append("ScaledObject")
 
     def start(self) -> None:
         """Begin to watch; what is there already is recorded at once."""
@@ -159,6 +202,7 @@ class Observer:
                 self._slice,
             ),
             ("Event", {}, self._event),
+            *((kind, {}, partial(self._autoscaler, kind)) for kind in self._scalers),
         ):
             threading.Thread(
                 target=self._watch, args=(kind, options, seen), name=f"watch-{kind}", daemon=True
@@ -224,12 +268,16 @@ class Observer:
     def _pod(self, event: str, item: Object) -> None:
         record = pod_record(event, item, self._view.now())
         uid = record.uid
+        if address := item.get("status", {}).get("podIP"):
+            self._view.addresses[address] = record.name
         told = (
             event == "DELETED",
             record.phase,
             record.ready,
             record.deletion_at,
             record.containers,
+            record.node,
+            record.unschedulable,
         )
         if self._once(uid, told):
             self._view.add(record)
@@ -258,7 +306,23 @@ class Observer:
             updated=status.get("updatedReplicas", 0),
             ready=status.get("readyReplicas", 0),
             available=status.get("availableReplicas", 0),
+            wanted=item["spec"].get("replicas", 1),
         )
+        self._view.add(record)
+
+    def _autoscaler(self, kind: str, event: str, item: Object) -> None:
+        target = item["spec"].get("scaleTargetRef") or {}
+        scales = target.get("kind") or self._target.kind
+        if (scales, target.get("name")) != (self._target.kind, self._target.name):
+            return
+        uid = item["metadata"]["uid"]
+        group, version, *_ = RESOURCES[kind]  # a list does not say it of its items
+        named = {"apiVersion": f"{group}/{version}", "kind": kind}
+        record = autoscaler_record(event, {**item, **named}, self._view.now())
+        if not self._once(uid, (replace(record, at=0.0),)):
+            return
+        if not self._once(f"{uid}/declared", (record.declared,)):
+            record = replace(record, declared=None)
         self._view.add(record)
 
     def _slice(self, event: str, item: Object) -> None:
@@ -267,7 +331,7 @@ class Observer:
         else:
             self._slices[item["metadata"]["uid"]] = item
         record = endpoints_record(self._slices.values(), self._view.now())
-        if self._once("endpoints", (record.ready, record.terminating)):
+        if self._once("endpoints", (record.slices, record.terminating)):
             self._view.add(record)
 
     def _event(self, event: str, item: Object) -> None:
@@ -294,7 +358,7 @@ class Observer:
         nudge = self._gauges[uid]
         engine = self._target.engine
         while not self._stop.is_set():
-            running = waiting = None
+            running = waiting = tokens = None
             words = ""
             try:
                 text = self._api.scrape(
@@ -306,12 +370,20 @@ class Observer:
                 )
                 running = metric(text, engine.running_metric)
                 waiting = metric(text, engine.waiting_metric)
+                tokens = metric(text, engine.tokens_metric)
                 if running is None:
                     words = f"no {engine.running_metric or 'known metric of running requests'}"
             except ApiError as error:
                 words = error.message[:200]
             self._view.add(
-                Gauge(at=self._view.now(), pod=name, running=running, waiting=waiting, error=words)
+                Gauge(
+                    at=self._view.now(),
+                    pod=name,
+                    running=running,
+                    waiting=waiting,
+                    error=words,
+                    tokens=tokens,
+                )
             )
             nudge.wait(_GAUGE_S)
             nudge.clear()
@@ -324,6 +396,7 @@ def pod_record(event: str, item: Object, at: float) -> Pod:
     meta, status = item["metadata"], item.get("status", {})
     deletion = meta.get("deletionTimestamp")
     grace = meta.get("deletionGracePeriodSeconds")
+    created = meta.get("creationTimestamp")
     return Pod(
         at=at,
         event=event,
@@ -335,10 +408,60 @@ def pod_record(event: str, item: Object, at: float) -> Pod:
             condition["type"] == "Ready" and condition["status"] == "True"
             for condition in status.get("conditions") or []
         ),
+        created_at=epoch(created) if created else None,
+        unschedulable=next(
+            (
+                condition.get("message") or ""
+                for condition in status.get("conditions") or []
+                if condition.get("reason") == "Unschedulable"
+            ),
+            "",
+        ),
         deletion_at=epoch(deletion) - (grace or 0) if deletion else None,
         grace_s=grace if deletion else None,
         containers=[_container(container) for container in status.get("containerStatuses") or []],
     )
+
+
+def autoscaler_record(event: str, item: Object, at: float) -> Autoscaler:
+    """Return the record of a ScaledObject or a HorizontalPodAutoscaler, all that it declares in."""
+    meta, status = item["metadata"], item.get("status") or {}
+    owner = next(iter(meta.get("ownerReferences") or ()), None)
+    scaled_at = status.get("lastScaleTime")
+    return Autoscaler(
+        at=at,
+        object=f"{item['kind']}/{meta['name']}",
+        made_by=f"{owner['kind']}/{owner['name']}" if owner else "",
+        declared=undressed(item),
+        conditions={
+            condition["type"]: _condition(condition)
+            for condition in status.get("conditions") or []
+            if condition.get("type")
+        },
+        current=status.get("currentReplicas"),
+        desired=status.get("desiredReplicas"),
+        value=_followed(status.get("currentMetrics") or []),
+        scaled_at=epoch(scaled_at) if scaled_at else None,
+        gone=event == "DELETED",
+    )
+
+
+def _condition(condition: Object) -> str:
+    said = (condition.get("status"), condition.get("reason"), condition.get("message"))
+    return ": ".join(str(part)[:300] for part in said if part)
+
+
+def _followed(metrics: list[Object]) -> float | None:
+    """Return the value of the first metric that is one of the engine's, or its average."""
+    for metric in metrics:
+        kind = str(metric.get("type", "")).lower()
+        current = (metric.get(kind) or {}).get("current") or {} if kind != "resource" else {}
+        for name in ("averageValue", "value"):
+            try:
+                return quantity(current.get(name), name)
+            except ShapeError:
+                continue
+    return None
 
 
 def _container(status: Object) -> dict[str, Any]:
@@ -360,6 +483,8 @@ def _container(status: Object) -> dict[str, Any]:
         "started_at": epoch(started) if started else None,
         "finished_at": epoch(finished) if finished else None,
         "restarts": status.get("restartCount", 0),
+        "image": status.get("image", ""),
+        "image_id": status.get("imageID", ""),
     }
 
 
@@ -367,7 +492,9 @@ def endpoints_record(slices: Iterable[Object], at: float) -> Endpoints:
     """Return a Service's endpoints over all its EndpointSlices."""
     ready: set[str] = set()
     terminating: set[str] = set()
+    listed: dict[str, list[str]] = {}
     for item in slices:
+        in_slice: set[str] = set()
         for endpoint in item.get("endpoints") or []:
             name = (endpoint.get("targetRef") or {}).get("name")
             conditions = endpoint.get("conditions") or {}
@@ -376,8 +503,10 @@ def endpoints_record(slices: Iterable[Object], at: float) -> Endpoints:
             if conditions.get("terminating"):
                 terminating.add(name)
             elif conditions.get("ready") is not False:
-                ready.add(name)
-    return Endpoints(at=at, ready=sorted(ready), terminating=sorted(terminating))
+                in_slice.add(name)
+        ready |= in_slice
+        listed[item["metadata"]["name"]] = sorted(in_slice)
+    return Endpoints(at=at, ready=sorted(ready), terminating=sorted(terminating), slices=listed)
 
 
 def event_time(item: Object) -> float | None:

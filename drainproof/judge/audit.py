@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +16,37 @@ from drainproof.model import (
     disruption,
     language_model,
     placement,
+    routing,
     running,
     scaler,
     volumes,
 )
+from drainproof.model.engine import ENGINE_ANNOTATION
+from drainproof.model.engines import ENGINES
 from drainproof.model.finding import Finding
 from drainproof.model.secrets import without_forms
 from drainproof.model.shape import ShapeError
+from drainproof.model.snapshot import Problem
+from drainproof.report.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from drainproof.judge.profiles import Profile
     from drainproof.judge.registry import Check
     from drainproof.judge.waivers import Waiver
     from drainproof.model.finding import Located
-    from drainproof.model.snapshot import Problem, Snapshot
+    from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
 TEMPLATED = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"})
 """Kinds whose pods are what ``spec.template`` says, and nothing else."""
-GIVEN = frozenset({"workload", "snapshot", "profile"})
+GIVEN = frozenset({"workload", "engine", "container", "snapshot", "profile"})
 """What there is before anything is joined."""
 JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
-    "engine": lambda _, workload: workload.engine,
-    "container": lambda _, workload: workload.container,
     "scalers": scaler.of,
     "strays": scaler.strays_near,
-    "services": lambda snapshot, workload: snapshot.services_for(workload),
+    "services": routing.services_of,
     "budgets": disruption.budgets_for,
     "accelerators": accelerators.of,
     "placement": placement.of,
@@ -54,7 +58,9 @@ JOINS: dict[str, Callable[[Snapshot, Workload], object]] = {
 """What else a check can ask for, by the name of its argument: each is found when it is first asked
 for, once a subject. A subject always has an engine."""
 NO_PROMETHEUS = "Prometheus was not asked, so this can't be told: --prometheus says where it is"
-ALONE = frozenset({"workload", "profile", "engine", "container", "model", "accelerators"})
+ALONE = frozenset(
+    {"workload", "profile", "engine", "container", "model", "accelerators", "placement"}
+)
 """What depends on nothing but the workload's own spec. A check that asks for no more says the same
 of every workload that differs in its name and labels only, and is run once for all of them."""
 ARGUMENTS = GIVEN | JOINS.keys()
@@ -100,15 +106,47 @@ class AuditResult(Struct, frozen=True):
     """Findings that the baseline holds; they are not listed."""
     gone: int = 0
     """Findings of the baseline that are no more."""
+    since: str = ""
+    """When the Snapshot was taken that this one is compared with, in words; empty if with none.
+    Then :attr:`known` counts what is as it was."""
+    went: tuple[str, ...] = ()
+    """What is gone since, a line each."""
+    took_s: float | None = None
+    """Seconds from the start of the reading to the verdicts; None if nobody measured."""
     misread: tuple[Problem, ...] = ()
     """Waivers in annotations that can't be read."""
     not_run: tuple[Check, ...] = ()
     """Checks that need a Prometheus, where none was named."""
 
+    idle: tuple[Check, ...] = ()
+    """The checks that were to run, where none of them applies to any workload."""
+
     @property
     def problems(self) -> tuple[Problem, ...]:
+        """What could not be read, or else why nothing was judged."""
+        return self.unread or tuple(self._nothing_judged())
+
+    @property
+    def unread(self) -> tuple[Problem, ...]:
         """What could not be read."""
         return (*self.snapshot.problems, *self.misread)
+
+    def _nothing_judged(self) -> Iterator[Problem]:
+        if self.idle:
+            found = sorted({workload.kind for workload in self.snapshot.workloads})
+            wanted = sorted({kind for item in self.idle for kind in item.applies_to})
+            yield Problem(
+                f"nothing was judged: {', '.join(item.slug for item in self.idle)} can only be "
+                f"judged on {', '.join(wanted)}, found {', '.join(found)}",
+                hint="Select other checks, or none, for all that apply: drainproof rules lists "
+                "them.",
+            )
+        elif self.not_run and not self.judged:
+            yield Problem(
+                f"nothing was judged: {', '.join(item.slug for item in self.not_run)} can only be "
+                "judged with a Prometheus",
+                hint="--prometheus says where it is.",
+            )
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -164,7 +202,55 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
     Raises:
         UserError: A check asks for something that there is not.
     """
+    from drainproof.judge.families import Families  # noqa: PLC0415 - it needs the types above
+
     checks = tuple(checks)
+    _must_be_offered(checks)
+    not_run: tuple[Check, ...] = ()
+    if snapshot.metrics is None:
+        not_run = tuple(item for item in checks if "metrics" in item.arguments)
+        checks = tuple(item for item in checks if item not in not_run)
+    applying: dict[str, _Applying] = {}
+    judged: list[tuple[Located, tuple[Check, ...]]] = []
+    notable: list[Outcome] = []
+    said: dict[bytes, list[_Placed]] = {}
+    """What the checks that ask for :data:`ALONE` said, by what they depend on."""
+    families = Families(snapshot)
+    for workload in snapshot.workloads:
+        if workload.kind not in applying:
+            applying[workload.kind] = _applying_to(workload.kind, checks)
+        to_run = applying[workload.kind]
+        offered = Offered(snapshot, workload, profile)
+        refused: list[Check] = []
+        known = families.known(workload)
+        if known is not None:
+            found = known.said + _judged(known.left, offered, refused)
+        else:
+            own = _own_spec(workload)
+            twins = said.get(own)
+            if twins is None:
+                found = _judged(to_run.alone, offered, refused)
+                if not refused:
+                    said[own] = found
+            else:
+                found = [(place, _said_of(workload, outcome)) for place, outcome in twins]
+            found = found + _judged(to_run.joined, offered, refused)
+            if not refused:
+                families.note(workload, to_run.checks, found)
+        found.sort(key=_PLACE)
+        notable += [outcome for _, outcome in found]
+        ran = to_run.checks
+        if refused:
+            ran = tuple(item for item in ran if item not in refused)
+        if ran:
+            judged.append((workload, ran))
+    idle = checks if checks and snapshot.workloads and not judged else ()
+    return AuditResult(
+        tuple(judged), tuple(notable), profile.name, snapshot, not_run=not_run, idle=idle
+    )
+
+
+def _must_be_offered(checks: Iterable[Check]) -> None:
     for item in checks:
         unknown = [name for name in item.arguments if name not in ARGUMENTS]
         if unknown:
@@ -172,61 +258,50 @@ def run(snapshot: Snapshot, profile: Profile, checks: Iterable[Check]) -> AuditR
                 f"{item.file}: the check asks for {', '.join(unknown)}",
                 hint=f"There are: {', '.join(sorted(ARGUMENTS))}.",
             )
-    not_run: tuple[Check, ...] = ()
-    if snapshot.metrics is None:
-        not_run = tuple(item for item in checks if "metrics" in item.arguments)
-        checks = tuple(item for item in checks if item not in not_run)
-    applying: dict[str, tuple[Check, ...]] = {}
-    judged: list[tuple[Located, tuple[Check, ...]]] = []
-    notable: list[Outcome] = []
-    twins = _Twins(checks)
-    for workload in snapshot.workloads:
-        if workload.kind not in applying:
-            applying[workload.kind] = tuple(
-                item for item in checks if not item.applies_to or workload.kind in item.applies_to
-            )
-        ran = applying[workload.kind]
-        offered = Offered(snapshot, workload, profile)
-        known = twins.said_of(workload)
-        for item in ran:
-            try:
-                outcome = twins.judge(item, offered, known)
-            except ShapeError as error:
-                snapshot.refuse(workload, error)
-                ran = tuple(other for other in ran if other is not item)
-                continue
-            if outcome is not None:
-                notable.append(outcome)
-        if ran:
-            judged.append((workload, ran))
-    return AuditResult(tuple(judged), tuple(notable), profile.name, snapshot, not_run=not_run)
 
 
-class _Twins:
-    """What the checks that ask for :data:`ALONE` said, by what they depend on.
+_Placed = tuple[int, Outcome]
+"""An outcome, after the place of its check among those that apply."""
+_PLACE = itemgetter(0)
 
-    Args:
-        checks: The checks of the audit.
+
+class _Applying(Struct, frozen=True):
+    """The checks that apply to a kind, each in two of these with its place among them."""
+
+    checks: tuple[Check, ...]
+    alone: list[tuple[int, Check]]
+    """Those that ask for :data:`ALONE`."""
+    joined: list[tuple[int, Check]]
+
+
+def _applying_to(kind: str, checks: Iterable[Check]) -> _Applying:
+    applying = tuple(item for item in checks if not item.applies_to or kind in item.applies_to)
+    alone = [ALONE.issuperset(item.arguments) for item in applying]
+    return _Applying(
+        applying,
+        [(place, item) for place, item in enumerate(applying) if alone[place]],
+        [(place, item) for place, item in enumerate(applying) if not alone[place]],
+    )
+
+
+def _judged(
+    checks: Iterable[tuple[int, Check]], offered: Offered, refused: list[Check]
+) -> list[_Placed]:
+    """Run some checks on a subject; return what they said beyond a pass.
+
+    Checks that can't read a field are noted in ``refused``.
     """
-
-    def __init__(self, checks: Iterable[Check]) -> None:
-        self._alone = {id(item) for item in checks if ALONE.issuperset(item.arguments)}
-        self._said: dict[bytes, dict[int, Outcome | None]] = {}
-
-    def said_of(self, workload: Workload) -> dict[int, Outcome | None]:
-        """Return what was said of a workload, or of a twin of it, by the check's ``id()``."""
-        return self._said.setdefault(_own_spec(workload), {})
-
-    def judge(
-        self, item: Check, offered: Offered, known: dict[int, Outcome | None]
-    ) -> Outcome | None:
-        """Run a check, unless it said something of a twin; as :func:`judge` does."""
-        if id(item) not in self._alone:
-            return judge(item, offered)
-        if id(item) in known:
-            return _said_of(offered["workload"], known[id(item)])
-        outcome = known[id(item)] = judge(item, offered)
-        return outcome
+    found = []
+    for place, item in checks:
+        try:
+            outcome = judge(item, offered)
+        except ShapeError as error:
+            offered["snapshot"].refuse(offered["workload"], error)
+            refused.append(item)
+            continue
+        if outcome is not None:
+            found.append((place, outcome))
+    return found
 
 
 def _own_spec(workload: Workload) -> bytes:
@@ -253,14 +328,16 @@ def _own_spec(workload: Workload) -> bytes:
         return str(id(workload)).encode()
 
 
-def _said_of(workload: Workload, said: Outcome | None) -> Outcome | None:
+def _said_of(workload: Workload, said: Outcome) -> Outcome:
     """Return what was said of a workload's twin as said of itself."""
-    if said is None:
-        return None
     findings, assumptions = (
         tuple(
-            Finding(one.path, one.message, workload, one.severity, one.verdict, one.repair)
-            for one in listed
+            [
+                Finding(
+                    one.path, one.message, workload, one.severity, one.verdict, one.repair, one.fix
+                )
+                for one in listed
+            ]
         )
         for listed in (said.findings, said.assumptions)
     )
@@ -277,7 +354,13 @@ class Offered(dict[str, Any]):
     """
 
     def __init__(self, snapshot: Snapshot, workload: Workload, profile: Profile) -> None:
-        super().__init__(snapshot=snapshot, workload=workload, profile=profile)
+        super().__init__(
+            snapshot=snapshot,
+            workload=workload,
+            profile=profile,
+            engine=workload.engine,
+            container=workload.container,
+        )
 
     def __missing__(self, name: str) -> object:
         found = self[name] = JOINS[name](self["snapshot"], self["workload"])
@@ -292,34 +375,40 @@ def judge(check: Check, offered: Offered) -> Outcome | None:
     Raises:
         ShapeError: A field that the check asked for holds another type than Kubernetes wants.
     """
-    workload: Workload = offered["workload"]
     try:
         missing = _missing(check, offered) if check.kind == "live" else ""
         if missing:
-            yielded = [workload.inconclusive("", missing)]
+            yielded = [offered["workload"].inconclusive("", missing)]
         else:
-            yielded = list(check.rule(*[offered[name] for name in check.arguments]))
+            yielded = list(check.rule(*map(offered.__getitem__, check.arguments)))
+            for item in yielded:
+                if not isinstance(item, Finding) or not isinstance(item.message, str):
+                    raise TypeError(f"expected findings, each with a message, found {item!r:.80}")  # noqa: TRY301 - as if the check had raised it
     except ShapeError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a check does wrong, the others still run
         said = f"the check itself broke down: {type(error).__name__}: {error}"
-        yielded = [workload.inconclusive("", said)]
+        yielded = [offered["workload"].inconclusive("", said)]
     if not yielded:
         return None
-    findings = tuple(
-        Finding(
-            intern(item.path),  # workloads of a kind have findings that say the same
-            intern(without_forms(item.message)),
-            item.where,
-            item.severity or check.severity,
-            item.verdict,
-            item.repair or _NOTHING,
+    findings, assumptions = [], []
+    for item in yielded:
+        if item.verdict is Verdict.PASS:
+            assumptions.append(item)
+            continue
+        findings.append(
+            Finding(
+                intern(item.path),  # workloads of a kind have findings that say the same
+                intern(without_forms(item.message)),
+                item.where,
+                item.severity or check.severity,
+                item.verdict,
+                item.repair or _NOTHING,
+                intern(without_forms(item.fix)) if item.fix else "",
+            )
         )
-        for item in yielded
-        if item.verdict is not Verdict.PASS
-    )
-    assumptions = tuple(item for item in yielded if item.verdict is Verdict.PASS)
-    return Outcome(check, workload, verdict_of(findings), findings, assumptions)
+    verdict = verdict_of(findings)
+    return Outcome(check, offered["workload"], verdict, tuple(findings), tuple(assumptions))
 
 
 def _missing(check: Check, offered: Offered) -> str:
@@ -343,19 +432,24 @@ def verdict_of(findings: Sequence[Finding]) -> Verdict:
 
 def nothing_to_audit(snapshot: Snapshot) -> UserError:
     """Return the error for an input without an LLM workload; it says what there was instead."""
-    seen = []
+    seen = [f"{who.ref} ({why})" for who, why in snapshot.unjudged]
     if snapshot.other_workloads:
-        seen.append(f"{snapshot.other_workloads} workloads that run no LLM engine drainproof knows")
+        seen.append(
+            f"{plural(snapshot.other_workloads, 'workload')} without an LLM engine drainproof knows"
+        )
     if snapshot.fragments:
-        seen.append(f"{snapshot.fragments} patches of workloads that are written elsewhere")
+        patches = "patch" if snapshot.fragments == 1 else "patches"
+        seen.append(f"{snapshot.fragments} {patches} of workloads that are written elsewhere")
     others = len(snapshot.items) - snapshot.other_workloads - snapshot.fragments
-    if others:
-        seen.append(f"{others} other objects")
+    if others > 0:  # of several clusters, other objects are not kept
+        seen.append(plural(others, "other object"))
     if snapshot.skipped:
-        seen.append(f"{snapshot.skipped} documents that are no Kubernetes manifests")
+        seen.append(f"{plural(snapshot.skipped, 'document')} without a Kubernetes manifest")
+    known = ", ".join(f"{facts.title} ({facts.name})" for facts in ENGINES)
     hint = (
-        "An engine is told by its command, its flags and its image. Where neither shows it, "
-        "annotate the pod template: drainproof.dev/engine: vllm"
+        f"The engines that are known: {known}. One is told by its command, its flags and its "
+        "image; where none of these shows it, annotate the pod template with its name: "
+        f"{ENGINE_ANNOTATION}"
     )
     if any(item.object.get("kind") == "Kustomization" for item in snapshot.items):
         hint = "Build the kustomization first: kubectl kustomize FOLDER | drainproof audit -"

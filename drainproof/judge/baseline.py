@@ -64,11 +64,7 @@ def write(result: AuditResult) -> tuple[str, int]:
 
     Waived ones and waivers gone bad stay out.
     """
-    found = Counter(
-        identity(outcome, item)
-        for outcome, item in result.findings
-        if outcome.verdict is not Verdict.WAIVED and outcome.check is not IN_FORCE
-    )
+    found = _known(result)
     lines = [
         orjson.dumps(dict(zip((*_FIELDS, "count"), (*key, count), strict=True))).decode()
         for key, count in sorted(found.items())
@@ -78,6 +74,30 @@ def write(result: AuditResult) -> tuple[str, int]:
         f'{{"kind": "{KIND}", "version": {VERSION}, "findings": [\n{listed}\n]}}\n',
         found.total(),
     )
+
+
+def _known(result: AuditResult) -> Known:
+    return Counter(
+        identity(outcome, item)
+        for outcome, item in result.findings
+        if outcome.verdict is not Verdict.WAIVED and outcome.check is not IN_FORCE
+    )
+
+
+def compare(result: AuditResult, before: AuditResult, when: str) -> AuditResult:
+    """Return an audit with only what is new since another; it names what is gone.
+
+    Args:
+        result: The audit of today.
+        before: An earlier one, by the same checks.
+        when: When its Snapshot was taken, in words.
+    """
+    known = _known(before)
+    went = tuple(
+        f"{check} at {subject}{f': {path}' if path else ''} ({level})"
+        for check, subject, _, path, level in sorted((known - _known(result)).elements())
+    )
+    return replace(apply(result, known), since=when, went=went)
 
 
 def read(file: Path) -> Known:
@@ -99,11 +119,11 @@ def read(file: Path) -> Known:
         raise UserError(f"{file}: expected a baseline, found something else")
     if values.get("version") != VERSION:
         raise UserError(
-            f"{file}: a baseline of version {values.get('version')}; "
+            f"{file}: a baseline of version {values.get('version')!r}; "
             f"this drainproof reads version {VERSION}"
         )
     try:
-        return Counter(
+        known = Counter(
             {
                 tuple(str(item[name]) for name in _FIELDS): int(item["count"])
                 for item in values["findings"]
@@ -111,6 +131,9 @@ def read(file: Path) -> Known:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file}: a damaged baseline: {error!r}") from None
+    if any(count < 1 for count in known.values()):
+        raise UserError(f"{file}: a damaged baseline: expected counts of at least 1")
+    return known
 
 
 def apply(result: AuditResult, known: Known) -> AuditResult:

@@ -3,42 +3,60 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
-from drainproof.errors import UserError
+from drainproof import completion
+from drainproof.errors import ExitCode, UserError
+from drainproof.examples import examples
 from drainproof.judge import audit as auditing
 from drainproof.judge import config as settings
-from drainproof.judge import registry
+from drainproof.judge import registry, since
 from drainproof.judge.options import FILE, config_of, settled
-from drainproof.report import FORMATS
-from drainproof.report.text import plural
+from drainproof.model.secrets import without_forms
+from drainproof.report import FORMATS, STATES
+from drainproof.report.options import (
+    STDOUT,
+    InOrder,
+    destinations,
+    order_of,
+    reports,
+    step_summary,
+)
+from drainproof.report.output import to_file, to_standard_output
+from drainproof.report.text import harmless, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from drainproof.judge.registry import Check
     from drainproof.model.snapshot import Snapshot
 
-STDOUT = "-"
 
-
-class _InOrder(click.Command):
-    """A command that knows in which order ``--format`` and ``--output`` were given."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note the order, then parse as usual."""
-        _, _, order = self.make_parser(ctx).parse_args(list(args))
-        ctx.meta[__name__] = [item.name for item in order if item.name in {"formats", "outputs"}]
-        return super().parse_args(ctx, args)
-
-
-@click.command(cls=_InOrder)
-@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.command(
+    cls=InOrder,
+    epilog=examples(
+        "drainproof audit deploy/",
+        "helm template my-chart | drainproof audit -",
+        "drainproof audit deploy/ --format sarif=audit.sarif --format terminal",
+        "drainproof audit --context prod -A --prometheus auto",
+        "drainproof audit --contexts 'prod-*' -A",
+    ),
+)
+@click.argument("paths", nargs=-1, metavar="[PATH]...", shell_complete=completion.files)
 @click.option("--context", help="Audit a live cluster: the name of a kubeconfig context.")
+@click.option(
+    "--contexts",
+    multiple=True,
+    metavar="PATTERN",
+    help="Audit all clusters whose context matches, with * for anything; may be repeated.",
+)
 @click.option(
     "-n", "--namespace", "namespaces", multiple=True, help="Namespace of the live cluster."
 )
@@ -56,20 +74,28 @@ class _InOrder(click.Command):
     help="The least severity for which the exit code is 1.  [default: error]",
 )
 @click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="FORM[=FILE]",
-    help=f"{', '.join(FORMATS)}; may be repeated.  [default: terminal]",
+    "--exit-zero",
+    is_flag=True,
+    help="Exit with 0 once the reports are written, whatever they say; with 2 as ever.",
+)
+@reports(FORMATS)
+@step_summary
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Report only what is new or gone since this saved Snapshot; of a folder, since the newest "
+    "in it: today's is put there, too, and the last ten stay.",
 )
 @click.option(
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="FILE",
-    help="Where the --format before it is written; one without goes to standard output.",
+    "--write-baseline", type=FILE, help="Write today's findings as a baseline, and no report."
 )
-@click.option("--write-baseline", type=FILE, help="Write today's findings as a baseline.")
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="PATHs are only some of the manifests, such as those of a commit: there may be nothing to "
+    "audit among them, and waivers may be for others.",
+)
 @settled
 @click.option("--save", type=FILE, help="Save what was read as a Snapshot, to audit it elsewhere.")
 @click.pass_context
@@ -83,67 +109,83 @@ def audit(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - option
     Exit code: 0 nothing at or over --fail-on, 1 findings, 2 bad input or nothing to audit,
     3 only inconclusive ones.
     """  # noqa: D301 - \b is click's own mark
+    began = time.perf_counter()
     gc.disable()  # one short run over values that are kept to its end: collecting finds nothing
-    places = destinations(given["formats"], given["outputs"], ctx.meta[__name__])
-    config = config_of(given)
-    snapshot = _collect(given)
+    _one_purpose(given)
+    places = destinations(given["formats"], given["outputs"], order_of(ctx), FORMATS)
+    step = None
+    if given["github_step_summary"]:
+        from drainproof.report import summary  # noqa: PLC0415 - only for this option
+
+        step = summary.file()
+    config = replace(config_of(given), partial=given["partial"])
+    merged, checks = _of_clusters(given, config) if given["contexts"] else (None, None)
+    before = since.newest(given["since"]) if given["since"] is not None else None
+    snapshot = merged.snapshot if merged else _collect(given)
+    files = [given["save"], given["write_baseline"], step, *(Path(name) for _, name in places)]
+    _keep_inputs(snapshot, [file for file in files if file not in {None, Path(STDOUT)}])
     if given["save"] is not None:
-        _write(given["save"], [snapshot.to_json().decode()])
-    checks = config.checks_for(snapshot)
+        to_file(given["save"], [snapshot.to_json().decode()])
+    if checks is None:
+        checks = config.checks_for(snapshot)
     if not snapshot.workloads and not snapshot.problems:
-        raise auditing.nothing_to_audit(snapshot)
+        nothing = auditing.nothing_to_audit(snapshot)
+        if not given["partial"]:
+            raise nothing
+        click.echo(harmless(nothing.message), err=True)
+        return
     if given["write_baseline"] is not None:
         config = replace(config, baseline=None)  # all of today's findings, old and new
-    result = settings.Audit(snapshot, config).run(checks)
+    audited = settings.Audit(snapshot, config)
+    result = audited.settle(merged, checks) if merged else audited.run(checks)
+    result = replace(result, took_s=time.perf_counter() - began)
     if given["write_baseline"] is not None:
         _write_baseline(given["write_baseline"], result)
         return
-    _report(result, places)
-    sys.exit(int(result.exit_code))
+    news = result
+    if before is not None:
+        news = since.compared(result, before, settings.Audit(before, config).run(checks))
+    _report(result, news, places, step)
+    if given["since"] is not None:
+        since.keep(given["since"], snapshot)
+    code = news.exit_code
+    ctx.exit(int(ExitCode.CLEAN if given["exit_zero"] and code is not ExitCode.ERROR else code))
 
 
-def destinations(
-    formats: Sequence[str], outputs: Sequence[str], order: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Return each format with where it goes: a file, or ``-`` for standard output.
-
-    Args:
-        formats: As given, each ``FORM`` or ``FORM=FILE``.
-        outputs: As given; each belongs to the format before it, or else to the one after it.
-        order: Which of the two was given, in order: ``formats`` or ``outputs``.
+def _one_purpose(given: dict[str, Any]) -> None:
+    """Make sure that a baseline is written alone.
 
     Raises:
-        UserError: A format is unknown, an output has none, or two go to standard output.
+        UserError: It isn't.
     """
-    left = {"formats": iter(formats), "outputs": iter(outputs)}
-    found: list[list[str]] = []
-    waiting: list[str] = []
-    for name in order:
-        value = next(left[name])
-        if name == "formats":
-            form, _, file = value.partition("=")
-            if form not in FORMATS:
-                raise UserError(f"expected --format {'|'.join(FORMATS)}, found {form!r}")
-            found.append([form, file or (waiting.pop() if waiting else "")])
-        elif found and not found[-1][1]:
-            found[-1][1] = value
-        elif waiting or found:
-            raise UserError(
-                f"--output {value} has no --format of its own",
-                hint="Each --output belongs to the --format before it.",
-            )
-        else:
-            waiting.append(value)
-    if not found:
-        found = [["terminal", waiting.pop() if waiting else ""]]
-    listed = [(form, file or STDOUT) for form, file in found]
-    if sum(file == STDOUT for _, file in listed) > 1:
+    if given["write_baseline"] is not None and given["since"] is not None:
+        raise UserError("expected either --since or --write-baseline, found both")
+    reports = ("formats", "outputs", "github_step_summary")
+    if given["write_baseline"] is not None and any(given[option] for option in reports):
         raise UserError(
-            "two reports can't both go to standard output: "
-            + " and ".join(form for form, file in listed if file == STDOUT),
-            hint="Give one a file: --format sarif --output a.sarif --format terminal",
+            "--write-baseline writes a baseline and no report: expected it without --format, "
+            "--output and --github-step-summary",
+            hint="Write the baseline first, then report against it: --baseline FILE --format FORM",
         )
-    return listed
+
+
+def _keep_inputs(snapshot: Snapshot, files: Sequence[Path]) -> None:
+    """Make sure that nothing is written over a manifest.
+
+    Raises:
+        UserError: A file to write is one that was read.
+    """
+    if not files:
+        return
+    names = {item.origin.file for item in snapshot.items if item.origin}
+    names |= {problem.file for problem in snapshot.problems}
+    read = {os.path.realpath(name) for name in names}
+    for file in files:
+        if os.path.realpath(file) in read:
+            raise UserError(
+                f"{file}: a manifest of this audit, which would be overwritten",
+                hint="Name another file for the report.",
+            )
 
 
 def _collect(given: dict[str, Any]) -> Snapshot:
@@ -163,13 +205,7 @@ def _collect(given: dict[str, Any]) -> Snapshot:
         from drainproof.collect import files  # noqa: PLC0415 - only where files are read
 
         return files.read(paths, values=given["values"], sets=given["sets"])
-    if paths:
-        raise UserError("expected either paths or --context, found both")
-    if bool(namespaces) == all_namespaces:
-        raise UserError(
-            "expected -n NAMESPACE or -A with --context, "
-            + ("found both" if namespaces else "found neither")
-        )
+    _live_only(given, "--context")
     from drainproof.collect import connect, live  # noqa: PLC0415 - slow to load
 
     return live.read(
@@ -180,48 +216,128 @@ def _collect(given: dict[str, Any]) -> Snapshot:
     )
 
 
-def _report(result: auditing.AuditResult, places: Sequence[tuple[str, str]]) -> None:
-    """Write each report; those in files first, since a reader of standard output may go away."""
+def _live_only(given: dict[str, Any], option: str) -> None:
+    """Make sure that what is given goes with a live cluster.
+
+    Raises:
+        UserError: It doesn't.
+    """
+    namespaces, all_namespaces = given["namespaces"], given["all_namespaces"]
+    if given["paths"]:
+        raise UserError(f"expected either paths or {option}, found both")
+    if bool(namespaces) == all_namespaces:
+        raise UserError(
+            f"expected -n NAMESPACE or -A with {option}, "
+            + ("found both" if namespaces else "found neither")
+        )
+
+
+AT_ONCE = 4
+"""How many clusters are read at once; no more of their objects are in memory than of so many."""
+
+
+def _of_clusters(
+    given: dict[str, Any], config: settings.Config
+) -> tuple[auditing.AuditResult, Sequence[Check]]:
+    """Audit all clusters that are meant, some at once; one that can't be read is a problem.
+
+    Raises:
+        UserError: What is given does not go together, or a pattern matches no context.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for several clusters
+    from threading import Lock  # noqa: PLC0415 - same
+
+    from drainproof.collect import connect, live  # noqa: PLC0415 - slow to load
+    from drainproof.judge import clusters  # noqa: PLC0415 - only for several clusters
+    from drainproof.model.snapshot import Snapshot  # noqa: PLC0415 - same
+
+    if given["context"] is not None:
+        raise UserError("expected either --context or --contexts, found both")
+    _live_only(given, "--contexts")
+    for option in ("save", "since"):
+        if given[option] is not None:
+            raise UserError(
+                f"--{option} keeps Snapshots of one cluster: expected --context, found --contexts"
+            )
+    if "://" in given["prometheus"]:
+        raise UserError(
+            "a URL is the Prometheus of one cluster: expected --prometheus auto or "
+            "NAMESPACE/SERVICE with --contexts, found a URL"
+        )
+    checks = config.checks_for(Snapshot(partial=False))
+    alone = Lock()  # of a login, and of what only one core can do anyway
+
+    def audited(context: str) -> auditing.AuditResult:
+        try:
+            with alone:
+                client = connect.of_kubeconfig(context)
+            snapshot = live.read(
+                client, given["namespaces"] or None, prometheus=given["prometheus"]
+            )
+        except UserError as error:
+            return clusters.unread(error, context, config.profile.name)
+        with alone:
+            found = clusters.named(auditing.run(snapshot, config.profile, checks), context)
+            del snapshot
+            gc.collect()
+        return found
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(audited, connect.matching(given["contexts"])))
+    return clusters.together(results), checks
+
+
+def _report(
+    result: auditing.AuditResult,
+    news: auditing.AuditResult,
+    places: Sequence[tuple[str, str]],
+    step: Path | None,
+) -> None:
+    """Write each report; those in files first, since a reader of standard output may go away.
+
+    Args:
+        result: All that was found.
+        news: What of it is to be reported as new.
+        places: Each format and where it goes.
+        step: The summary of a GitHub job's step to add to, too.
+    """
     from drainproof.report import parts  # noqa: PLC0415 - after the audit, so errors come fast
     from drainproof.report.folded import EXAMPLES, folds  # noqa: PLC0415 - same
     from drainproof.report.rows import rows  # noqa: PLC0415 - same
 
-    brief = {form for form, _ in places} == {"terminal"} and folds(result)
-    found = rows(result, examples=EXAMPLES if brief else 0)
-    for form, place in sorted(places, key=lambda item: item[1] == STDOUT):
-        if place == STDOUT:
-            from drainproof.report.terminal import coloured  # noqa: PLC0415 - same
+    brief = step is None and {form for form, _ in places} == {"terminal"} and folds(news)
+    found = rows(news, examples=EXAMPLES if brief else 0)
+    if step is not None:
+        from drainproof.report import markdown, summary  # noqa: PLC0415 - only for this option
 
-            sys.stdout.writelines(parts(result, found, form, colour=coloured(sys.stdout)))
+        summary.add(step, markdown.lines(news, found), places, "--format markdown=FILE writes it")
+    for form, place in sorted(places, key=lambda item: item[1] == STDOUT):
+        state = form in STATES and news is not result
+        told = (result, rows(result)) if state else (news, found)
+        if place == STDOUT:
+            to_standard_output(parts(*told, form, out=sys.stdout))
         else:
-            _write(Path(place), parts(result, found, form))
+            to_file(Path(place), parts(*told, form), at_once=form == "metrics")
 
 
 def _write_baseline(path: Path, result: auditing.AuditResult) -> None:
-    """Write a baseline. What can't be read is an error: its findings would be missing.
+    """Write a baseline. What can't be judged is an error: its findings would be missing.
 
     Raises:
-        UserError: A part of the input can't be read, or the file can't be written.
+        UserError: A part of the input can't be judged, or the file can't be written.
     """
     from drainproof.judge import baseline  # noqa: PLC0415 - only where it is written
 
     if result.problems:
-        raise UserError(f"no baseline of input that can't be read: {result.problems[0]}")
+        first = without_forms(str(result.problems[0]))
+        raise UserError(f"no baseline where not all could be judged: {first}")
     text, count = baseline.write(result)
-    _write(path, [text])
+    to_file(path, [text])
     click.echo(f"{path}: {plural(count, 'finding')} taken as given.")
 
 
-def _write(path: Path, parts: Iterable[str]) -> None:
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(parts)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-
-
-@click.command()
-@click.argument("slug", required=False)
+@click.command(epilog=examples("drainproof rules", "drainproof rules grace-period"))
+@click.argument("slug", required=False, shell_complete=completion.checks)
 @click.option(
     "--checks",
     "folders",
@@ -242,3 +358,7 @@ def rules(slug: str | None, folders: tuple[Path, ...]) -> None:
     item = found.get(slug)
     click.echo(f"{item.slug} ({item.id}, {item.severity.value}, {item.kind})\n")
     click.echo(item.doc.strip())
+    if item.kind == "manifest":
+        from drainproof.policies.reach import at_admission  # noqa: PLC0415 - for one check only
+
+        click.echo(f"\nAt admission\n    {at_admission(item)}")

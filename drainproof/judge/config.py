@@ -5,6 +5,7 @@ The command line and pytest both audit through :class:`Audit`, so that they say 
 
 from __future__ import annotations
 
+import math
 import re
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +21,7 @@ from drainproof.judge.profiles import PROFILES, Profile, profile
 from drainproof.judge.verdict import Severity
 from drainproof.model.quantity import quantity
 from drainproof.model.shape import ShapeError, describe
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +48,11 @@ KEYS = {
 }
 """What a config file may say."""
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
+_OWN_TABLE = regex(
+    r"""tool["']?\s*\.\s*["']?drainproof|^[ \t]*\[?[ \t]*["']?tool["']?[ \t]*[\]=]""", re.MULTILINE
+)
+"""What a ``pyproject.toml`` with a table ``tool.drainproof`` surely has in it."""
+_DURATION = regex(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+)ms)?")
 
 
 class Config(Struct, frozen=True, kw_only=True):
@@ -64,6 +70,8 @@ class Config(Struct, frozen=True, kw_only=True):
     waivers: tuple[Waiver, ...] = ()
     """Those of files."""
     baseline: Path | None = None
+    partial: bool = False
+    """Whether waivers may be for what is not audited now."""
     file: str = ""
     """The config file; empty if there is none."""
 
@@ -131,7 +139,7 @@ class Audit:
     """
 
     def __init__(self, snapshot: Snapshot, config: Config, *, today: date | None = None) -> None:
-        from drainproof.judge import baseline, waivers  # noqa: PLC0415 - they need the audit's types
+        from drainproof.judge import waivers  # noqa: PLC0415 - they need the audit's types
 
         self.snapshot = snapshot
         self.config = config
@@ -145,17 +153,33 @@ class Audit:
 
         self.waivers, self.misread = waivers.gather(snapshot, config.waivers, known)
         """The waivers of files and annotations, and annotations that can't be read."""
-        self.baseline = baseline.read(config.baseline) if config.baseline else None
+        self.baseline = None
+        if config.baseline:
+            from drainproof.judge import baseline  # noqa: PLC0415 - only where there is one
+
+            self.baseline = baseline.read(config.baseline)
 
     def run(self, checks: Sequence[Check]) -> AuditResult:
         """Run some checks."""
-        from drainproof.judge import baseline, waivers  # noqa: PLC0415 - as above
+        return self.settle(auditing.run(self.snapshot, self.config.profile, checks), checks)
 
-        result = auditing.run(self.snapshot, self.config.profile, checks)
+    def settle(self, result: AuditResult, checks: Sequence[Check]) -> AuditResult:
+        """Return what some checks said with its waivers, and less what is in the baseline."""
+        from drainproof.judge import waivers  # noqa: PLC0415 - as above
+
         if self.waivers:
             held = not any(_named(item, waivers.IN_FORCE) for item in self.config.ignore)
-            result = waivers.apply(result, self.waivers, checks, self.today, held=held)
+            result = waivers.apply(
+                result,
+                self.waivers,
+                checks,
+                self.today,
+                held=held,
+                unused=not self.config.partial,
+            )
         if self.baseline is not None:
+            from drainproof.judge import baseline  # noqa: PLC0415 - only where there is one
+
             result = baseline.apply(result, self.baseline)
         return replace(result, fail_on=self.config.fail_on, misread=self.misread)
 
@@ -227,12 +251,13 @@ def _values(folder: Path, file: Path | None) -> tuple[Path | None, Mapping[str, 
 
 def _table(file: Path) -> Mapping[str, Any] | None:
     """Return a file's settings; None if it is a ``pyproject.toml`` without any."""
-    import tomllib  # noqa: PLC0415 - only where there is a file
-
     try:
         text = file.read_text(encoding="utf-8")
-        if file.name == "pyproject.toml" and "drainproof" not in text:
+        if file.name == "pyproject.toml" and not _OWN_TABLE.search(text):
             return None
+
+        import tomllib  # noqa: PLC0415 - only where there are settings
+
         found = tomllib.loads(text)
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
@@ -387,6 +412,8 @@ def number(name: str, kind: str, value: object, base: object) -> object:
         raise ShapeError(name, "a whole number" if kind == "int" else "a number", value)
     else:
         found = value
+    if not math.isfinite(found):
+        raise ShapeError(name, "a number", value)
     share = kind == "float" and isinstance(base, float) and 0 < base < 1 and not name.endswith("_s")
     if share and not 0 <= found <= 1:
         raise ShapeError(name, "a share between 0 and 1", value)

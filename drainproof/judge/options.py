@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from drainproof import completion
 from drainproof.judge import config as settings
 from drainproof.judge.profiles import PROFILES
 
@@ -43,10 +44,15 @@ _SHARED = (
         "--select",
         multiple=True,
         metavar="CHECK",
+        shell_complete=completion.of_audits,
         help="Run only this check: a slug or an id, with * for anything; may be repeated.",
     ),
     click.option(
-        "--ignore", multiple=True, metavar="CHECK", help="Don't run this check; same form."
+        "--ignore",
+        multiple=True,
+        metavar="CHECK",
+        shell_complete=completion.of_audits,
+        help="Don't run this check; same form.",
     ),
     click.option(
         "--waivers",

@@ -10,8 +10,9 @@ import pytest
 from drainproof.judge.registry import load_file
 from drainproof.judge.verdict import Verdict
 from drainproof.judge.waivers import IN_FORCE
+from drainproof.model.secrets import without_forms
 from drainproof.report.rows import Row, rows
-from drainproof.report.text import printable
+from drainproof.report.text import harmless, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ def items(file: pytest.File, audit: Audit, *, first: bool) -> Iterator[pytest.It
         for problem in (*snapshot.problems, *audit.misread):
             where = f"{problem.file}:{problem.line}" if problem.line else problem.file
             said = f"{problem}\n  hint: {problem.hint}" if problem.hint else str(problem)
-            yield UnreadableItem.from_parent(file, name=f"readable[{where}]", said=said)
+            yield UnreadableItem.from_parent(file, name=f"readable[{printable(where)}]", said=said)
     if check is None or not audit.config.runs(check):
         return
     if check.kind == "live" and snapshot.partial:
@@ -98,12 +99,12 @@ def items(file: pytest.File, audit: Audit, *, first: bool) -> Iterator[pytest.It
 
 def _unique(slug: str, subject: Located, names: set[str], ref: str = "") -> str:
     """Return an item's name; the same object in two files, such as two overlays, makes two."""
-    ref = ref or subject.ref
-    origin = subject.origin
+    ref = printable(ref or subject.ref)
+    file, line = printable(subject.file), subject.origin.line if subject.origin else 0
     for name in (
         f"{slug}[{ref}]",
-        f"{slug}[{ref}@{subject.file}]",
-        f"{slug}[{ref}@{subject.file}:{origin.line if origin else 0}]",
+        f"{slug}[{ref}@{file}]",
+        f"{slug}[{ref}@{file}:{line}]",
         f"{slug}[{ref}#{len(names)}]",
     ):
         if name not in names:
@@ -124,7 +125,7 @@ class CheckItem(pytest.Item):
         self.user_properties += [
             ("check", check.slug),
             ("check_id", check.id),
-            ("subject", subject.ref),
+            ("subject", printable(subject.ref)),
         ]
 
     def runtest(self) -> None:
@@ -156,7 +157,7 @@ class CheckItem(pytest.Item):
     def _fail_unread(self) -> None:
         """Fail, since a field of the subject holds a type that can't be judged."""
         unread = [
-            printable(str(problem))
+            printable(without_forms(str(problem)))
             for problem in self.judged.result.problems
             if problem.origin is self.subject.origin
         ]
@@ -166,7 +167,8 @@ class CheckItem(pytest.Item):
         """Write the findings instead of a traceback."""
         if isinstance(excinfo.value, NotPassed):
             lines = [_written(row) for row in excinfo.value.rows]
-            return "\n".join((*lines, printable(f"fix: {self.check.fix}")))
+            fixes = dict.fromkeys(row.fix for row in excinfo.value.rows if row.fix)
+            return "\n".join((*lines, *(printable(f"fix: {fix}") for fix in fixes)))
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -179,7 +181,7 @@ class UnreadableItem(pytest.Item):
 
     def __init__(self, *, said: str, **kwargs: Any) -> None:  # noqa: ANN401 - pytest's
         super().__init__(**kwargs)
-        self.said = "\n".join(printable(line) for line in said.split("\n"))
+        self.said = harmless(without_forms(said))
         self.add_marker("drainproof")
 
     def runtest(self) -> None:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from drainproof.content import content
 from drainproof.errors import UserError
 from drainproof.judge.verdict import Severity
+from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +32,7 @@ SECTIONS = ("What it checks", "Why", "Fix", "Source")
 """Parts of a check's documentation, in order."""
 
 Rule = TypeVar("Rule", bound="Callable[..., Iterator[Finding]]")
-_ID = re.compile(r"[A-Z]{2,5}\d{3}")
+_ID = regex(r"[A-Z]{2,5}\d{3}")
 _MARK = "__drainproof_check__"
 
 
@@ -52,6 +53,8 @@ class Check(Struct, frozen=True):
     """Kinds of workload that it looks at; empty is all of them."""
     file: Path
     doc: str
+    admission: str = ""
+    """What keeps a policy from judging as it does, or from judging at all, in words."""
 
     @property
     def title(self) -> str:
@@ -98,7 +101,11 @@ class Registry(Struct, frozen=True):
                 return found
         import difflib  # noqa: PLC0415 - only for a typing error
 
-        near = difflib.get_close_matches(slug, [found.slug for found in self.checks], 1)
+        slugs, ids = ([getattr(found, name) for found in self.checks] for name in ("slug", "id"))
+        near = difflib.get_close_matches(slug.lower(), slugs, 1)
+        alike = difflib.get_close_matches(slug.upper(), ids, len(ids))
+        # of those that are as near, the one with most letters in their places
+        near = near or sorted(alike, key=lambda one: -sum(map(str.__eq__, one, slug.upper())))
         raise UserError(
             f"there is no check {slug!r}",
             hint=f"Did you mean {near[0]}?" if near else "See: drainproof rules",
@@ -106,7 +113,7 @@ class Registry(Struct, frozen=True):
 
 
 def check(
-    check_id: str, *, severity: Severity, kinds: Iterable[str] = ()
+    check_id: str, *, severity: Severity, kinds: Iterable[str] = (), admission: str = ""
 ) -> Callable[[Rule], Rule]:
     """Mark a function as a check.
 
@@ -114,10 +121,12 @@ def check(
         check_id: Stable id, letters and three digits; never used again for another rule.
         severity: Severity of its findings, unless a finding has its own.
         kinds: Kinds of workload that it applies to; all of them by default.
+        admission: What a policy can't see of what it judges, or why it can have no policy: other
+            objects that it joins, for one. Empty if a policy can judge the same.
     """
 
     def mark(rule: Rule) -> Rule:
-        setattr(rule, _MARK, (check_id, severity, frozenset(kinds)))
+        setattr(rule, _MARK, (check_id, severity, frozenset(kinds), admission))
         return rule
 
     return mark
@@ -186,7 +195,7 @@ def load_file(file: Path, kind: str) -> Check | None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{file}: cannot be loaded: {type(error).__name__}: {error}") from error
     rules = [
         value
@@ -201,7 +210,7 @@ def load_file(file: Path, kind: str) -> Check | None:
 
 
 def _check(rule: Any, file: Path, kind: str, doc: str) -> Check:  # noqa: ANN401 - a function of any signature
-    check_id, severity, kinds = getattr(rule, _MARK)
+    check_id, severity, kinds, admission = getattr(rule, _MARK)
     if not _ID.fullmatch(check_id):
         raise UserError(f"{file}: expected an id such as DP104, found {check_id!r}")
     code = rule.__code__
@@ -215,4 +224,5 @@ def _check(rule: Any, file: Path, kind: str, doc: str) -> Check:  # noqa: ANN401
         applies_to=kinds,
         file=file,
         doc=doc,
+        admission=admission,
     )

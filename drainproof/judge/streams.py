@@ -6,15 +6,26 @@ its own reading of server-sent events, and trusts the client only for what its s
 
 from __future__ import annotations
 
-import binascii
-import zlib
+from bisect import bisect_left
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate, repeat
+from operator import sub
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from drainproof.judge.answers import GIVEN_UP, MAX_QUOTE, Answer, read_answer
-from drainproof.streams.history import ClientDone, Ending, Part, Sent, Stream, unpack_body
+import msgspec
+
+from drainproof.judge.answers import MAX_QUOTE, Answer, read_answer
+from drainproof.streams.history import (
+    MOST_BODY,
+    ClientDone,
+    Ending,
+    Header,
+    Part,
+    Sent,
+    Stream,
+    unpack_body,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,9 +71,11 @@ class Outcome(StrEnum):
     NO_USAGE = "no_usage"
     """The request fixed the length and the server told no usage: the length can't be proven."""
     SHORT = "short"
-    """Fewer tokens, by the server's own usage, than the request fixed."""
+    """Fewer tokens, by the server's own usage, than the request fixed and the context allows."""
     LONG = "long"
     """More tokens, by the server's own usage, than the request fixed."""
+    WRONG_TOKENS = "wrong_tokens"
+    """An engine that numbers its tokens left one out, sent one twice, or sent another stream's."""
     UNACCOUNTED = "unaccounted"
     """Sent, but how it ended was never recorded, or the record is damaged. Never a pass."""
 
@@ -84,12 +97,13 @@ UNTOLD: Final = frozenset({Outcome.CANCELLED, Outcome.NO_USAGE, Outcome.UNACCOUN
 """Outcomes that say nothing of the server."""
 OK: Final = 200
 """The only status with which a completion streams."""
+_DAMAGE: Final = (msgspec.MsgspecError, TypeError, ValueError)
+"""What reading a record that is damaged raises."""
 NAIVE_ENDS: Final = frozenset({Ending.COMPLETE, Ending.CLOSED})
 """Endings at which aiohttp, httpx and requests raise nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamVerdict:
+class StreamVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one stream. Times are seconds since the Unix epoch."""
 
     id: str
@@ -167,8 +181,7 @@ def _in_band_error(_: Stream, answer: Answer) -> str:
 
 
 def _aborted(_: Stream, answer: Answer) -> str:
-    given_up = sorted(GIVEN_UP.intersection(answer.finished.values()))
-    return f"finish_reason {given_up[0]!r}" if given_up else ""
+    return f"finish_reason {answer.given_up!r}" if answer.given_up else ""
 
 
 def _malformed_event(_: Stream, answer: Answer) -> str:
@@ -205,8 +218,10 @@ def _no_finish_reason(_: Stream, answer: Answer) -> str:
     return f"{answer.events} events and no finish_reason" + (", yet [DONE]" if answer.done else "")
 
 
-def _no_done(_: Stream, answer: Answer) -> str:
-    return "" if answer.done else f"finish_reason {answer.finish_reason!r}, but no [DONE]"
+def _no_done(stream: Stream, answer: Answer) -> str:
+    if answer.done or stream.api == "tgi":  # which ends with its last token
+        return ""
+    return f"finish_reason {answer.finish_reason!r}, but no [DONE]"
 
 
 def _no_usage(stream: Stream, answer: Answer) -> str:
@@ -216,23 +231,47 @@ def _no_usage(stream: Stream, answer: Answer) -> str:
 
 
 def _short(stream: Stream, answer: Answer) -> str:
-    return _compared(stream, answer, -1)
+    limit = stream.expected_tokens
+    if limit is None and answer.finish_reason == "length":
+        limit = stream.max_tokens
+    if limit is None or answer.tokens is None or answer.tokens >= limit:
+        return ""
+    if (
+        answer.finish_reason == "length"
+        and answer.prompt_tokens
+        and answer.prompt_tokens + answer.tokens == answer.context
+    ):
+        return ""  # an engine ends an answer that fills its context
+    return f"{answer.tokens} of {limit} tokens"
 
 
 def _long(stream: Stream, answer: Answer) -> str:
-    return _compared(stream, answer, 1)
+    limit = stream.max_tokens if stream.expected_tokens is None else stream.expected_tokens
+    if limit is None or answer.tokens is None or answer.tokens <= limit:
+        return ""
+    return f"{answer.tokens} of {limit} tokens"
+
+
+def _wrong_tokens(stream: Stream, answer: Answer) -> str:
+    """Compare an answer with what an engine that numbers its tokens must say."""
+    if not answer.numbered:
+        return ""
+    told = 0
+    for text in answer.texts:
+        told += 1
+        if text == f" {stream.id}#{told}":
+            continue
+        name, _, number = text.rpartition("#")
+        if name != f" {stream.id}" or not number.isdigit():
+            return f"in place of token {told} came one that is not this stream's"
+        return f"in place of token {told} came token {number}"
+    if answer.tokens is not None and told < answer.tokens:
+        return f"the last of {answer.tokens} tokens is number {told}"
+    return ""
 
 
 def _ended(stream: Stream, ending: Ending) -> str:
     return (stream.error[:MAX_QUOTE] or ending.value) if stream.ending is ending else ""
-
-
-def _compared(stream: Stream, answer: Answer, sign: int) -> str:
-    if stream.expected_tokens is None or answer.tokens is None:
-        return ""
-    if (answer.tokens - stream.expected_tokens) * sign <= 0:
-        return ""
-    return f"{answer.tokens} of {stream.expected_tokens} tokens"
 
 
 CONDITIONS: Final = (
@@ -258,6 +297,7 @@ CONDITIONS: Final = (
     Condition(Outcome.NO_USAGE, _no_usage),
     Condition(Outcome.SHORT, _short),
     Condition(Outcome.LONG, _long),
+    Condition(Outcome.WRONG_TOKENS, _wrong_tokens),
 )
 """All that must hold of a whole stream. The first that doesn't names the stream.
 
@@ -285,6 +325,7 @@ EXPLANATIONS: Final[dict[Outcome, tuple[str, str]]] = {
     Outcome.NO_USAGE: ("an answer whose length can't be proven", "nothing"),
     Outcome.SHORT: ("an answer that ends early", "nothing, unless it counts tokens"),
     Outcome.LONG: ("more than was asked for", "nothing, unless it counts tokens"),
+    Outcome.WRONG_TOKENS: ("a wrong answer", "nothing"),
     Outcome.UNACCOUNTED: ("unknown", "unknown"),
 }
 """For each outcome: what the user gets, and what an ordinary client library notices."""
@@ -292,8 +333,11 @@ EXPLANATIONS: Final[dict[Outcome, tuple[str, str]]] = {
 
 def judge_stream(
     stream: Stream,
-    parts: Sequence[Part] = (),
+    parts: Sequence[Part | PartLine] = (),
     conditions: Sequence[Condition] = CONDITIONS,
+    *,
+    numbered: bool | None = None,
+    context: int | None = None,
 ) -> StreamVerdict:
     """Judge one stream.
 
@@ -301,12 +345,26 @@ def judge_stream(
         stream: Its record.
         parts: The parts of its body that were recorded before, in order.
         conditions: What must hold; in tests also without one, to see that it is missed.
+        numbered: Whether the engine numbers its tokens; None is what the stream itself shows.
+        context: Tokens that the engine allows prompt and answer together; None if unknown.
     """
-    problem, body, arrivals = _assemble([*parts, stream])
-    if not problem and len(parts) != stream.parts:
+    is_answer = stream.status == OK
+    problem, body = "", b""
+    waits: list[int] = []
+    sizes: list[int] = []
+    answer = _NO_ANSWER
+    if len(parts) != stream.parts:
         problem = f"{len(parts)} of {stream.parts} parts of its body were recorded"
-    is_answer = stream.status == OK and not problem
-    answer = read_answer(body) if is_answer else Answer()
+    else:
+        try:
+            body, waits, sizes = _assemble([*parts, stream])
+        except _DAMAGE as error:
+            problem = f"its record is damaged: {error}"
+    if is_answer:
+        if numbered is None:
+            numbered = _numbers(stream.id, body)
+        answer = read_answer(body, sizes, texts=numbered)
+        answer.numbered, answer.context = numbered, context
     outcome, detail = Outcome.COMPLETE, ""
     if problem:
         outcome, detail = Outcome.UNACCOUNTED, problem
@@ -315,13 +373,14 @@ def judge_stream(
             if detail := condition.broken(stream, answer):
                 outcome = condition.outcome
                 break
+    first, last, gap, gap_at = _timing(answer, waits, sizes, stream.sent or 0.0)
     return StreamVerdict(
         id=stream.id,
         outcome=outcome,
         detail=detail,
         effect=_effect(outcome, stream.status),
         silently_truncated=(
-            stream.status == OK
+            is_answer
             and stream.ending in NAIVE_ENDS
             and outcome is not Outcome.COMPLETE
             and outcome not in UNTOLD
@@ -336,9 +395,99 @@ def judge_stream(
         due=stream.due,
         sent=stream.sent,
         answered=stream.answered,
+        first_token=first,
+        last_token=last,
         ended=stream.ended,
-        **_timing(answer, arrivals, stream.due, stream.sent),
+        ttft_s=None if first is None else first - stream.due,
+        longest_gap_s=gap,
+        longest_gap_at=gap_at,
     )
+
+
+def numbers_tokens(record: Part | Stream) -> bool:
+    """Tell whether a piece of a stream shows that its engine numbers its tokens.
+
+    The simulated engine does: each of its tokens is the request's id and the token's number. No
+    other engine is told to, or knows the id; so what it says is evidence enough.
+    """
+    try:
+        return _numbers(record.id, unpack_body(record.body))
+    except _DAMAGE:
+        return False
+
+
+def _numbers(stream: str, body: bytes) -> bool:
+    return b'" %b#' % stream.encode() in body
+
+
+_NO_ANSWER: Final = Answer(ends=[])
+
+
+class PartLine(NamedTuple):
+    """A :class:`Part` as its line: it is smaller, and read when its stream ends."""
+
+    id: str
+    line: bytes
+
+
+_PART: Final = msgspec.json.Decoder(Part)
+
+
+class StreamChecker:
+    """Judges the streams of a History, record by record; holds no more than those in flight.
+
+    Args:
+        numbered: Whether the engine numbers its tokens.
+        context: Tokens that the engine allows prompt and answer together; None if unknown.
+    """
+
+    def __init__(self, *, numbered: bool = False, context: int | None = None) -> None:
+        self.numbered = numbered
+        self.context = context
+        self.seen = 0
+        """Streams whose end was recorded."""
+        self._open: dict[str, tuple[float, float]] = {}
+        self._parts: dict[str, list[Part | PartLine]] = {}
+        self._early: set[str] = set()
+
+    def take(self, record: Record | PartLine) -> StreamVerdict | None:
+        """Take in a record; return the verdict on the stream that it ends, if it does."""
+        if isinstance(record, Stream):
+            self.seen += 1
+            if self._open.pop(record.id, None) is None and record.sent is not None:
+                self._early.add(record.id)
+            parts = self._parts.pop(record.id, ())
+            return judge_stream(record, parts, numbered=self.numbered, context=self.context)
+        if isinstance(record, Part | PartLine):
+            self._parts.setdefault(record.id, []).append(record)
+        elif isinstance(record, Sent):
+            if record.id in self._early:
+                self._early.remove(record.id)
+            else:
+                self._open[record.id] = record.due, record.sent
+        return None
+
+    def left(self) -> Iterator[StreamVerdict]:
+        """Yield what was sent and whose end is not recorded, and forget it."""
+        self.unended = len(self._open)
+        """How many these were."""
+        for name, (due, sent) in self._open.items():
+            parts = self._parts.pop(name, ())
+            yield _unaccounted(
+                Sent(id=name, due=due, sent=sent), parts, "sent, and its end was never recorded"
+            )
+        self._open.clear()
+
+    @property
+    def held(self) -> int:
+        """How many records are held of streams that have not ended."""
+        parts = sum(len(parts) for parts in self._parts.values())
+        return len(self._open) + len(self._early) + parts
+
+    @property
+    def strays(self) -> int:
+        """Streams of which there are parts, and nothing else."""
+        return len(self._parts)
 
 
 def judge_streams(records: Iterable[Record]) -> Iterator[StreamVerdict]:
@@ -348,31 +497,38 @@ def judge_streams(records: Iterable[Record]) -> Iterator[StreamVerdict]:
     recorded is yielded last, as ``unaccounted``; so is, once, what only the clients' own counts
     show to be missing.
     """
-    open_: dict[str, Sent] = {}
-    parts: dict[str, list[Part]] = {}
-    seen = claimed = 0
+    checker = StreamChecker()
+    claimed = 0
     for record in records:
-        if isinstance(record, Sent):
-            open_[record.id] = record
-        elif isinstance(record, Part):
-            parts.setdefault(record.id, []).append(record)
-        elif isinstance(record, Stream):
-            seen += 1
-            open_.pop(record.id, None)
-            yield judge_stream(record, parts.pop(record.id, ()))
+        if isinstance(record, Part | Stream) and not checker.seen and not checker.numbered:
+            checker.numbered = numbers_tokens(record)
+        if verdict := checker.take(record):
+            yield verdict
+        elif isinstance(record, Header):
+            checker.context = record.max_model_len
         elif isinstance(record, ClientDone):
             claimed += record.recorded
-    for sent in open_.values():
-        yield _unaccounted(sent, parts.pop(sent.id, ()), "sent, and its end was never recorded")
-    lost = max(claimed - seen - len(open_), len(parts))
-    if lost > 0:
-        nobody = Sent(id="?", due=0.0, sent=0.0)
-        yield _unaccounted(nobody, (), f"the records of {lost} streams are missing")
+    yield from checker.left()
+    if lost := missing(claimed, checker.seen, checker.unended, checker.strays):
+        yield lost
 
 
-def _unaccounted(sent: Sent, parts: Sequence[Part], detail: str) -> StreamVerdict:
-    _, body, arrivals = _assemble(parts)
+def missing(claimed: int, seen: int, unended: int, strays: int) -> StreamVerdict | None:
+    """Return what stands for streams that only the clients' own counts show to be missing."""
+    lost = max(claimed - seen - unended, strays)
+    if lost <= 0:
+        return None
+    nobody = Sent(id="?", due=0.0, sent=0.0)
+    return _unaccounted(nobody, (), f"the records of {lost} streams are missing")
+
+
+def _unaccounted(sent: Sent, parts: Sequence[Part | PartLine], detail: str) -> StreamVerdict:
+    try:
+        body, waits, sizes = _assemble(parts)
+    except _DAMAGE:
+        body, waits, sizes = b"", [], []
     answer = read_answer(body)
+    first, last, gap, gap_at = _timing(answer, waits, sizes, sent.sent)
     return StreamVerdict(
         id=sent.id,
         outcome=Outcome.UNACCOUNTED,
@@ -389,8 +545,12 @@ def _unaccounted(sent: Sent, parts: Sequence[Part], detail: str) -> StreamVerdic
         due=sent.due,
         sent=sent.sent,
         answered=None,
+        first_token=first,
+        last_token=last,
         ended=None,
-        **_timing(answer, arrivals, sent.due, sent.sent),
+        ttft_s=None if first is None else first - sent.due,
+        longest_gap_s=gap,
+        longest_gap_at=gap_at,
     )
 
 
@@ -404,41 +564,49 @@ def _effect(outcome: Outcome, status: int | None) -> Effect:
     return Effect.NOT_SERVED
 
 
-def _assemble(pieces: Sequence[Part | Stream]) -> tuple[str, bytes, list[list[int]]]:
-    """Put a stream's body together; return what is wrong with the record, the body, its reads."""
-    arrivals = [arrival for piece in pieces for arrival in piece.arrivals]
-    try:
-        body = b"".join(unpack_body(piece.body) for piece in pieces)
-        size = sum(count for _, count in arrivals)
-    except (zlib.error, binascii.Error, TypeError, ValueError) as error:
-        return f"its record is damaged: {error}", b"", []
+def _assemble(
+    records: Sequence[Part | PartLine | Stream],
+) -> tuple[bytes, list[int], list[int]]:
+    """Put a stream's body together; return it, the waits for its reads, and what each brought.
+
+    Raises:
+        ValueError: The record is damaged; so say the others of ``_DAMAGE``.
+    """
+    body = bytearray()
+    waits: list[int] = []
+    sizes: list[int] = []
+    for record in records:
+        piece = _PART.decode(record.line) if isinstance(record, PartLine) else record
+        body += unpack_body(piece.body, MOST_BODY - len(body))
+        waits += piece.waits
+        sizes += piece.sizes
+    size = sum(sizes)
     if size != len(body):
-        return f"its record is damaged: {size} bytes arrived, {len(body)} are kept", b"", []
-    return "", body, arrivals
+        raise ValueError(f"{size} bytes arrived, {len(body)} are kept")
+    if len(waits) != len(sizes):
+        raise ValueError(f"{len(waits)} reads came, {len(sizes)} brought something")
+    return bytes(body), waits, sizes
 
 
 def _timing(
-    answer: Answer, arrivals: list[list[int]], due: float, sent: float | None
-) -> dict[str, float | None]:
-    """Return when tokens came, from where each event ends and when each read arrived."""
-    times: list[float] = []
-    received = 0
-    reads = iter(arrivals)
-    at = sent or 0.0
-    for end in answer.ends:
-        while received < end:
-            micros, count = next(reads)
-            received += count
-            at = (sent or 0.0) + micros / 1e6
-        times.append(at)
-    first = times[answer.outputs[0]] if answer.outputs else None
-    last = times[answer.outputs[-1]] if answer.outputs else None
-    gaps = [(after - before, before) for before, after in pairwise(times)]
-    gap, gap_at = max(gaps) if gaps else (None, None)
-    return {
-        "first_token": first,
-        "last_token": last,
-        "ttft_s": None if first is None else first - due,
-        "longest_gap_s": gap,
-        "longest_gap_at": gap_at,
-    }
+    answer: Answer, waits: list[int], sizes: list[int], sent: float
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return when the first and the last token came, the longest gap, and when that began.
+
+    An event came with the read that brought its last byte.
+    """
+    if answer.ends is not None:
+        micros = list(accumulate(waits))
+        reads = map(bisect_left, repeat(list(accumulate(sizes))), answer.ends)
+        came = [micros[read] for read in reads]
+        waits = list(map(sub, came, [0, *came]))
+    first = last = gap = gap_at = None
+    if answer.outputs:
+        begin, end = answer.outputs
+        first = sent + sum(waits[: begin + 1]) / 1e6
+        last = sent + sum(waits[: end + 1]) / 1e6
+    if len(waits) > 1:
+        longest = max(waits[1:])
+        begun = sum(waits[: waits.index(longest, 1)])
+        gap, gap_at = longest / 1e6, sent + begun / 1e6
+    return first, last, gap, gap_at

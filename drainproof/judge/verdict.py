@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from drainproof.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+MOST_FAILURES: Final = 200
+"""Failed streams of a fault that a verdict describes one by one unless more are asked for; all of
+them are counted."""
 
 
 class Verdict(StrEnum):

@@ -19,7 +19,11 @@ from drainproof.errors import UserError
 from drainproof.judge.audit import Outcome
 from drainproof.judge.registry import Check
 from drainproof.judge.verdict import Severity, Verdict
-from drainproof.model.finding import Located, Origin
+from drainproof.model.finding import Located, Origin, named
+from drainproof.model.kinds import kind_of
+from drainproof.model.owners import controller_of
+from drainproof.model.secrets import without_forms
+from drainproof.model.shape import describe
 from drainproof.model.snapshot import Problem
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from drainproof.judge.audit import AuditResult
     from drainproof.model.finding import Finding
+    from drainproof.model.shape import Raw
     from drainproof.model.snapshot import Snapshot
 
 ANNOTATION = "waive.drainproof.dev/"
@@ -84,7 +89,9 @@ class Waiver(Struct, frozen=True, kw_only=True):
         """Tell whether its pattern is about a subject; a name without a role is all its roles."""
         whole = "/".join(filter(None, (subject.kind, subject.namespace, subject.name)))
         pattern = self.subject.lower()
-        return any(fnmatchcase(name.lower(), pattern) for name in {subject.ref, whole})
+        return any(
+            fnmatchcase(name.lower(), pattern) for name in {subject.ref, subject.own_ref, whole}
+        )
 
 
 IN_FORCE = Check(
@@ -153,7 +160,12 @@ def read(path: Path) -> tuple[Waiver, ...]:
     origin = Origin(str(path), text.count("\n", 0, start) + 1, start, len(text))
     listed = found.get("waivers") if isinstance(found, dict) else None
     if not isinstance(listed, list) or len(found) > 1:  # type: ignore[arg-type] # it is a mapping then
-        raise UserError(f"{path}: expected a list under the one key waivers", hint=_EXAMPLE)
+        what = f"the keys {', '.join(map(str, found))}" if isinstance(found, dict) else "none"
+        if isinstance(found, dict) and list(found) == ["waivers"]:
+            what = describe(listed)
+        raise UserError(
+            f"{path}: expected a list under the one key waivers, found {what}", hint=_EXAMPLE
+        )
     waivers = []
     for index, entry in enumerate(listed):
         place = replace(origin, prefix=("waivers", index))
@@ -161,7 +173,7 @@ def read(path: Path) -> tuple[Waiver, ...]:
             waivers.append(waiver(entry, place))
         except WaiverError as error:
             where = ".".join(filter(None, (f"waivers[{index}]", error.field)))
-            said = f"{path}:{_line(place, error.field)}: {where}: {error.message}"
+            said = f"{path}:{line_of(place, error.field)}: {where}: {error.message}"
             raise UserError(said, hint=_EXAMPLE) from None
     return tuple(waivers)
 
@@ -202,6 +214,8 @@ def gather(
     names: dict[str, str] = {}
 
     def unknown(name: str) -> str:
+        if name in {IN_FORCE.slug, IN_FORCE.id}:
+            return f"{name} is the check on waivers themselves, which can't be waived"
         if name not in names:
             try:
                 known(name)
@@ -214,7 +228,7 @@ def gather(
     for item in written:
         if unknown(item.check):
             raise UserError(
-                f"{item.where.file}:{_line(item.where.origin, 'check')}: {unknown(item.check)}"
+                f"{item.where.file}:{line_of(item.where.origin, 'check')}: {unknown(item.check)}"
             )
         found.append(item)
     problems: list[Problem] = []
@@ -237,10 +251,27 @@ def gather(
                 hint=_ANNOTATION_EXAMPLE,
             )
         )
-    return tuple(found), tuple(problems)
+    return tuple(found), (*problems, *_on_templates(snapshot))
 
 
-def _line(place: Origin | None, field: str) -> int:
+def _on_templates(snapshot: Snapshot) -> Iterator[Problem]:
+    """Yield a problem for each annotation that is on a pod template and not on its workload."""
+    for workload in snapshot.workloads:
+        template = workload.pod_path.removesuffix(".spec")
+        if template == workload.pod_path:
+            continue  # a pod is its own template
+        for key in workload.pod_annotations:
+            if key.startswith(ANNOTATION):
+                yield Problem(
+                    f"{workload.ref}: a waiver: it is on the pod template, where it waives nothing",
+                    file=workload.file,
+                    path=f"{template}.metadata.annotations[{key}]",
+                    origin=workload.origin,
+                    hint=f"Write it under metadata.annotations of the {workload.kind} itself.",
+                )
+
+
+def line_of(place: Origin | None, field: str) -> int:
     """Return the line of a field of a waiver, which only messages need."""
     from drainproof.collect.lines import Lines  # noqa: PLC0415 - as said
 
@@ -248,13 +279,29 @@ def _line(place: Origin | None, field: str) -> int:
 
 
 def _annotations(snapshot: Snapshot) -> Iterator[tuple[Located, str, object]]:
-    """Yield each annotation that waives: its workload, the check's name in its key, its value."""
+    """Yield each annotation that waives: its object, the check's name in its key, its value.
+
+    Those of objects that are no workload, such as a scaler, are among them: they waive nothing, and
+    whoever wrote them has to know. What a controller made has its owner's.
+    """
     for workload in snapshot.workloads:
-        metadata = workload.object.get("metadata")
-        annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-        for key, value in annotations.items() if isinstance(annotations, dict) else ():
+        for check, value in waivers_on(workload.object):
+            yield workload, check, value
+    for item in snapshot.items:
+        for check, value in waivers_on(item.object):
+            obj = item.object
+            if kind_of(obj) is None and controller_of(obj) is None:
+                yield Located(**named(obj), object=obj, origin=item.origin), check, value
+
+
+def waivers_on(obj: Raw) -> Iterator[tuple[str, object]]:
+    """Yield each annotation of an object that waives: the check's name in its key, its value."""
+    metadata = obj.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    if isinstance(annotations, dict):
+        for key, value in annotations.items():
             if isinstance(key, str) and key.startswith(ANNOTATION):
-                yield workload, key.removeprefix(ANNOTATION), value
+                yield key.removeprefix(ANNOTATION), value
 
 
 def _annotation(subject: Located, path: str, check: str, value: object) -> Waiver:
@@ -286,7 +333,7 @@ def _fields(entry: object, wanted: Mapping[str, str]) -> dict[str, Any]:
         if name == "expires":
             values[name] = _day(value, what)
         elif isinstance(value, str) and value.strip():
-            values[name] = " ".join(value.split())
+            values[name] = without_forms(" ".join(value.split()))
         else:
             found = "nothing" if value is None or value == "" else repr(value)
             raise WaiverError(name, f"expected {what}, found {found:.40}")
@@ -305,13 +352,14 @@ def _day(value: object, what: str) -> date:
         raise WaiverError("expires", f"expected {what}, found {found:.40}") from None
 
 
-def apply(
+def apply(  # noqa: PLR0913 - what is told of waivers can be chosen
     result: AuditResult,
     waivers: Iterable[Waiver],
     ran: Iterable[Check],
     today: date | None = None,
     *,
     held: bool = True,
+    unused: bool = True,
 ) -> AuditResult:
     """Return an audit with its waived outcomes marked, and an outcome for each waiver gone bad.
 
@@ -323,6 +371,7 @@ def apply(
         ran: The checks of the audit.
         today: The day, in UTC; now by default.
         held: Whether waivers gone bad count, as they do unless the check on them is ignored.
+        unused: Whether those that waive nothing do; not where what they waive may be elsewhere.
     """
     today = today or datetime.now(UTC).date()
     by_check = _by_check(waivers, ran)
@@ -339,7 +388,7 @@ def apply(
     bad: dict[int, list[Finding]] = {}
     for item in (item for listed in by_check.values() for item in listed.all):
         said = _gone_bad(item, used[id(item)], today)
-        if said is not None and held:
+        if said is not None and held and (unused or used[id(item)]):
             bad.setdefault(id(item.where), []).append(item.where.finding(*said, Severity.ERROR))
     failed = [
         Outcome(IN_FORCE, found[0].where, Verdict.FAIL, tuple(found)) for found in bad.values()

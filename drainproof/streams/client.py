@@ -13,8 +13,9 @@ import itertools
 import os
 import ssl
 import time
+from http import HTTPStatus
 from time import monotonic_ns
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -32,6 +33,7 @@ from drainproof.streams.history import (
     Withheld,
     pack_body,
 )
+from drainproof.streams.mask import without_text
 from drainproof.streams.requests import Requests
 
 if TYPE_CHECKING:
@@ -41,14 +43,20 @@ if TYPE_CHECKING:
     from drainproof.streams.settings import Load
 
 TICK_S = 0.1
-"""How often the client looks at itself: its loop's lag, and streams that stall."""
-TICKS_PER_RECORD = 10
-"""A ``Client`` record each second."""
+"""How often the client looks at its loop's lag."""
+TICKS_PER_LOOK = 10
+"""Each second it looks at its streams, and a ``Client`` record says how it kept up itself."""
 PART_ITEMS = 128
 """Reads plus chunks after which a stream's body so far is recorded: about 64 tokens, 16 KB raw. It
 bounds a stream's memory and keeps lines below the 16 KiB at which container logs split them."""
+MOST_ITEMS = 4 * PART_ITEMS
+"""Beyond this a body is recorded even in the middle of a line."""
 PART_AGE_NS = 5_000_000_000
-"""Age at which what came is recorded even if it is little: what a crash may lose."""
+"""Age at which what came is recorded even if it is little: what a crash may lose. The next read
+sees to it, so that streams of one age are not all recorded at once, or a look at streams that are
+silent."""
+SILENT_NS = 1_000_000_000
+"""How much longer a look leaves it to the next read to record what came."""
 OWN_FAULT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 """Why a connection can't be made that say something of the client's machine, not of the server."""
 INFORMATIONAL = range(100, 200)
@@ -61,10 +69,10 @@ class StreamClient:
     Args:
         load: What to do.
         record: Takes each record as soon as it is known.
-        environ: Where the bearer token comes from.
+        environ: Where the bearer token and the headers that may be secrets come from.
 
     Raises:
-        UserError: The token or the authorities' file is missing.
+        UserError: The token, such a header or the authorities' file is missing.
     """
 
     def __init__(
@@ -74,7 +82,7 @@ class StreamClient:
         self._host = url.hostname or ""
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._tls = _tls(load) if url.scheme == "https" else None
-        self._requests = Requests(load, environ)
+        self.requests = Requests(load, environ)
         self.load = load
         self._recorder = record
         self._broken: UserError | None = None
@@ -110,8 +118,10 @@ class StreamClient:
             await _cancelled(arrive)
             await self._settle()
         finally:
-            await _cancelled(stopped)
-            await _cancelled(watch)
+            for exchange in list(self._in_flight):
+                exchange.end(Ending.CANCELLED, "the client's run was over")
+            for task in (arrive, stopped, watch):
+                await _cancelled(task)
         self._record_self()
         written = self._recorder.written
         self.record(
@@ -154,8 +164,7 @@ class StreamClient:
     async def _arrive(self) -> None:
         load = self.load
         start = self._start_ns / 1e9
-        times = due_times(load.arrivals, load.rate_per_s, load.duration_s, load.seed, load.client)
-        for number, offset_s in enumerate(times):
+        for number, offset_s in due_times(load.pattern, load.part, load.parts):
             wait_s = start + offset_s - time.monotonic()
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
@@ -165,10 +174,12 @@ class StreamClient:
     def _launch(self, number: int, due: float) -> None:
         stream = f"{self.load.client}-{number}"
         if len(self._in_flight) >= self.load.max_in_flight:
+            if self.load.users:
+                return
             reason = f"{self.load.max_in_flight} streams in flight, the client's own limit"
             self.record(Withheld(id=stream, due=due, reason=reason))
             return
-        exchange = Exchange(self, stream, due, self._requests.make(number, stream))
+        exchange = Exchange(self, stream, due, *self.requests.make(number, stream))
         self._in_flight.add(exchange)
         self._idle.clear()
         exchange.opening = asyncio.create_task(self._open(exchange))
@@ -200,8 +211,6 @@ class StreamClient:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.load.settle_s):
                 await self._idle.wait()
-        for exchange in list(self._in_flight):
-            exchange.end(Ending.CANCELLED, "the client's run was over")
 
     async def _watch(self) -> None:
         """Look for stalls and at the client itself, for as long as the run lasts."""
@@ -212,10 +221,10 @@ class StreamClient:
             now_s = time.monotonic()
             self._loop_lag_s = max(self._loop_lag_s, now_s - tick_at)
             tick_at = max(tick_at, now_s - TICK_S)
-            now_ns = monotonic_ns()
-            for exchange in list(self._in_flight):
-                exchange.look(now_ns)
-            if tick % TICKS_PER_RECORD == 0:
+            if tick % TICKS_PER_LOOK == 0:
+                now_ns = monotonic_ns()
+                for exchange in list(self._in_flight):
+                    exchange.look(now_ns)
                 self._record_self()
 
     def _record_self(self) -> None:
@@ -241,6 +250,7 @@ class Exchange(asyncio.Protocol):
 
     __slots__ = (
         "_answered_ns",
+        "_body_us",
         "_client",
         "_complete_at",
         "_connected_ns",
@@ -256,21 +266,26 @@ class Exchange(asyncio.Protocol):
         "_sent_ns",
         "_status",
         "_stream",
+        "_tokens",
         "_transport",
         "on_body",
         "opening",
     )
 
-    def __init__(self, client: StreamClient, stream: str, due: float, request: bytes) -> None:
+    def __init__(
+        self, client: StreamClient, stream: str, due: float, request: bytes, tokens: int
+    ) -> None:
         self._client = client
         self._stream = stream
         self._due = due
         self._request = request
+        self._tokens = tokens
         self._transport: asyncio.Transport | None = None
         self._connected_ns: int | None = None
         self._sent_ns: int | None = None
         self._answered_ns: int | None = None
         self._last_ns = 0
+        self._body_us = 0  # since the request was sent, to the last read that is recorded
         self._status: int | None = None
         self._content_type = ""
         self._framed = False
@@ -280,15 +295,15 @@ class Exchange(asyncio.Protocol):
         self.opening: asyncio.Task[None] | None = None
         # A read's stamp, then the pieces of body that it brought, and so on: one list, so that
         # the parser can append to it without any Python code of ours between.
-        self._log: list[int | bytes] = []
+        self._log: list[Any] = []
         self.on_body = self._log.append
-        self._parser = httptools.HttpResponseParser(self)
 
     # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the request."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's own inherits nothing
+        self._parser = httptools.HttpResponseParser(self)
         if self._over:
             self._transport.abort()
             return
@@ -313,11 +328,12 @@ class Exchange(asyncio.Protocol):
         if self._complete_at is not None:
             del log[self._complete_at :]
             self.end(Ending.COMPLETE, "")
-        elif len(log) >= PART_ITEMS:
+        elif len(log) >= PART_ITEMS or now_ns - log[0] > PART_AGE_NS:
             self._record_part()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Name the end that the server, or the network, made."""
+        del self._parser  # which knows this exchange: the two go without a garbage collector
         if exc is not None:
             self.end(Ending.RESET, str(exc) or type(exc).__name__)
         elif self._status is None and not self._log:
@@ -361,10 +377,8 @@ class Exchange(asyncio.Protocol):
             return
         if now_ns - self._last_ns > self._client.load.stall_s * 1e9:
             self.end(Ending.STALLED, f"nothing came for {self._client.load.stall_s:g} s")
-        elif self._log:
-            first = self._log[0]
-            if isinstance(first, int) and now_ns - first > PART_AGE_NS:
-                self._record_part()
+        elif self._log and now_ns - self._log[0] > PART_AGE_NS + SILENT_NS:
+            self._record_part()
 
     def withhold(self, reason: str) -> None:
         """End an exchange that the client's own machine kept from starting."""
@@ -386,7 +400,8 @@ class Exchange(asyncio.Protocol):
         elif self.opening is not None:
             self.opening.cancel()
         at = self._client.at
-        arrivals, body = self._take()
+        waits, sizes, body = self._take()
+        load, masked = self._client.load, self._client.requests.masked
         self._client.record(
             Stream(
                 id=self._stream,
@@ -396,39 +411,73 @@ class Exchange(asyncio.Protocol):
                 answered=None if self._answered_ns is None else at(self._answered_ns),
                 ended=at(ended_ns),
                 ending=ending,
-                error=error,
+                error=masked(error.encode()).decode(),
                 status=self._status,
-                content_type=self._content_type,
-                arrivals=arrivals,
+                content_type=masked(self._content_type.encode()).decode(),
+                waits=waits,
+                sizes=sizes,
                 body=body,
-                expected_tokens=self._client.load.expected_tokens,
+                expected_tokens=self._tokens if load.fixes_length else None,
                 parts=self._parts,
+                api=load.api,
+                max_tokens=self._tokens,
             )
         )
         self._client.ended(self)
 
     def _record_part(self) -> None:
-        arrivals, body = self._take()
+        log = self._log
+        whole = isinstance(log[-1], bytes) and log[-1].endswith(b"\n")
+        if not whole and len(log) < MOST_ITEMS:
+            return  # the rest of the event belongs with it: what it says is masked as one
+        if self._client.requests.may_cut(self._last):
+            return
+        waits, sizes, body = self._take()
         if body:
             self._parts += 1
-            self._client.record(Part(id=self._stream, arrivals=arrivals, body=body))
+            self._client.record(Part(id=self._stream, waits=waits, sizes=sizes, body=body))
 
-    def _take(self) -> tuple[list[list[int]], str]:
+    def _last(self, size: int) -> bytes:
+        """Return the last so many bytes of body that are not recorded yet."""
+        pieces: list[bytes] = []
+        for item in reversed(self._log):
+            if size <= 0:
+                break
+            if isinstance(item, bytes):
+                pieces.append(item[-size:])
+                size -= len(item)
+        return b"".join(reversed(pieces))
+
+    def _take(self) -> tuple[list[int], list[int], bytes]:
         """Take what came since the last time out of the log, as records want it."""
         log = self._log
         pieces: list[bytes] = []
-        arrivals: list[list[int]] = []
-        arrival = [0, 0]
+        waits: list[int] = []
+        sizes: list[int] = []
+        read_ns, begun_ns, last_us = 0, self._sent_ns or 0, self._body_us
         for item in log:
-            if isinstance(item, bytes):
-                if not arrival[1]:
-                    arrivals.append(arrival)
-                arrival[1] += len(item)
-                pieces.append(item)
+            if not isinstance(item, bytes):
+                read_ns = item
             else:
-                arrival = [(item - (self._sent_ns or 0)) // 1000, 0]
+                pieces.append(item)
+                if read_ns:
+                    micros = (read_ns - begun_ns) // 1000
+                    waits.append(micros - last_us)
+                    sizes.append(len(item))
+                    last_us, read_ns = micros, 0
+                else:
+                    sizes[-1] += len(item)
         log.clear()
-        return arrivals, pack_body(b"".join(pieces)) if pieces else ""
+        self._body_us = last_us
+        if not pieces:
+            return waits, sizes, b""
+        load, requests = self._client.load, self._client.requests
+        body = requests.masked(b"".join(pieces))
+        if not load.keep_text:
+            body = without_text(body, self._stream)
+            if self._status != HTTPStatus.OK or b'"error"' in body:
+                body = requests.without_prompts(body)
+        return waits, sizes, pack_body(body)
 
 
 def _tls(load: Load) -> ssl.SSLContext:

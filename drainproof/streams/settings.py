@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, urlsplit
 import orjson
 
 from drainproof.errors import UserError
-from drainproof.streams.arrivals import PROCESSES
-from drainproof.streams.requests import APIS
+from drainproof.streams.arrivals import PROCESSES, Pattern
+from drainproof.streams.prompts import BUILTIN
+from drainproof.streams.requests import APIS, LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -22,6 +23,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+ORDERS = ("in-turn", "random")
+"""How prompts may be chosen."""
 _OWN_HEADERS = {
     "authorization",
     "connection",
@@ -45,39 +48,63 @@ class Load:
     model: str
     """The model's name as the server serves it."""
     api: str = "completions"
-    """What is spoken: ``completions`` (POST /v1/completions)."""
-    prompts: tuple[str, ...] = ("Write a long story about a lighthouse and the people in it.",)
-    """Used in turn."""
+    """What is spoken: ``completions`` (POST /v1/completions), ``chat`` (/v1/chat/completions), or
+    ``tgi`` (/generate_stream)."""
+    prompts: tuple[str, ...] = BUILTIN
+    prompt_order: str = "in-turn"
+    """``in-turn`` or ``random``, which the seed decides."""
     max_tokens: int = 600
-    """Completion tokens to ask for."""
+    """Completion tokens to ask for, at most."""
+    min_tokens: int = 1
+    """At least, where lengths differ. Streams shorter than a preStop delay prove little."""
+    lengths: str = "fixed"
+    """``fixed`` (all ask for ``max_tokens``), ``uniform`` or ``exponential`` (from ``min_tokens``
+    to ``max_tokens``; the seed decides)."""
     ignore_eos: bool = True
-    """Makes ``max_tokens`` the exact length; an extension of vLLM and SGLang."""
+    """Makes the tokens asked for the exact length; an extension of vLLM, SGLang and trtllm-serve.
+    TGI has no such parameter."""
     include_usage: bool = True
     """Ask for the token count at the stream's end, without which the length can't be judged."""
     rate_per_s: float = 1.0
     """Mean arrivals in a second."""
     arrivals: str = "poisson"
-    """``poisson`` (independent users) or ``constant``."""
+    """``poisson`` (independent users), ``constant``, ``ramp`` (from none to the rate) or ``burst``
+    (crowds)."""
+    ramp_s: float = 60.0
+    """How long ``ramp`` takes to reach the rate."""
+    burst: int = 10
+    """How many requests of ``burst`` are due at once."""
     duration_s: float | None = None
     """Seconds of arrivals; None is until stopped."""
     seed: int = 0
     """Same seed, same client: same due times."""
     max_in_flight: int = 1000
     """Streams at once. A request that is due beyond it is withheld, and that is recorded."""
+    users: bool = False
+    """Whether ``max_in_flight`` is a number of users who ask again when they have their answer:
+    what is due beyond it is left out, and nothing is recorded of that."""
     stall_s: float = 30.0
     """Give up on a stream after so many seconds without a byte."""
     connect_timeout_s: float = 5.0
     """Give up on connecting, name resolution included."""
     settle_s: float = 120.0
     """How long streams in flight may go on after the last arrival, before they are cancelled."""
+    keep_text: bool = False
+    """Whether what the model says is recorded; otherwise it is masked (see :mod:`.mask`)."""
     token_env: str = ""
     """Name of the environment variable that holds a bearer token; empty is none."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further request headers. Not for secrets."""
+    headers_from: tuple[tuple[str, str], ...] = ()
+    """Further request headers: their names, and the environment variables that hold the values."""
     ca_file: str = ""
     """PEM file of the authorities to trust for https; empty is the system's."""
     client: str = "0"
-    """Which client this is, where several share one History; part of the arrivals' seed."""
+    """Which client this is, where several share one History; the first part of its streams' ids."""
+    part: int = 0
+    """Which of ``parts`` this client sends, from 0."""
+    parts: int = 1
+    """How many clients share this load."""
 
     def __post_init__(self) -> None:
         for name, (holds, expected) in _RULES.items():
@@ -86,17 +113,51 @@ class Load:
                 found = "something else" if name in _NOT_SHOWN else repr(value)
                 raise UserError(f"load setting {name!r}: expected {expected}, found {found}")
 
+        if self.min_tokens > self.max_tokens:
+            raise UserError(
+                f"load setting 'min_tokens': expected at most max_tokens, {self.max_tokens}, "
+                f"found {self.min_tokens}"
+            )
+        if self.part >= self.parts:
+            raise UserError(
+                f"load setting 'part': expected less than parts, {self.parts}, found {self.part}"
+            )
+        named = [header.lower() for header, _ in (*self.headers, *self.headers_from)]
+        named += ["authorization"] * bool(self.token_env)
+        if len(named) > len(set(named)):
+            raise UserError(
+                "load settings 'headers', 'headers_from' and 'token_env': a header is given twice"
+            )
+
     @property
-    def expected_tokens(self) -> int | None:
-        """Completion tokens that a whole stream has, where the request fixes that."""
-        return self.max_tokens if self.ignore_eos else None
+    def pattern(self) -> Pattern:
+        """When requests are due, over all clients that share the load."""
+        return Pattern(
+            process=self.arrivals,
+            rate_per_s=self.rate_per_s,
+            ramp_s=self.ramp_s,
+            burst=self.burst,
+            duration_s=self.duration_s,
+            seed=self.seed,
+        )
+
+    @property
+    def fixes_length(self) -> bool:
+        """Whether a whole stream has exactly the tokens that its request asked for."""
+        return self.ignore_eos and APIS[self.api].fixes_length
 
     def public(self) -> dict[str, Any]:
         """Return the settings for a History's header: no prompt's text and no header's value."""
         return asdict(self) | {
             "prompts": len(self.prompts),
             "headers": [name for name, _ in self.headers],
+            "headers_from": [name for name, _ in self.headers_from],
         }
+
+    def to_json(self) -> bytes:
+        """Return the settings as :func:`load_from_json` reads them."""
+        pairs = {"headers": dict(self.headers), "headers_from": dict(self.headers_from)}
+        return orjson.dumps(asdict(self) | pairs)
 
 
 def load_from_json(text: bytes | str, source: str) -> Load:
@@ -128,8 +189,9 @@ def load_from_json(text: bytes | str, source: str) -> Load:
             raise UserError(f"{source}: the load setting {key!r} is missing; it has no default")
     if isinstance(values.get("prompts"), list):
         values["prompts"] = tuple(values["prompts"])
-    if isinstance(values.get("headers"), dict):
-        values["headers"] = tuple(values["headers"].items())
+    for key in ("headers", "headers_from"):
+        if isinstance(values.get(key), dict):
+            values[key] = tuple(values[key].items())
     return Load(**values)
 
 
@@ -180,6 +242,7 @@ def _url(value: object) -> bool:
         and port != 0
         and not (parts.username or parts.password or parts.query or parts.fragment)
         and "/v1" not in parts.path
+        and "/generate" not in parts.path
     )
 
 
@@ -187,14 +250,18 @@ def _prompts(value: object) -> bool:
     return isinstance(value, tuple) and bool(value) and all(_text(prompt) for prompt in value)
 
 
-def _headers(value: object) -> bool:
-    return isinstance(value, tuple) and all(
-        isinstance(header, str)
-        and isinstance(text, str)
-        and _HEADER_NAME.fullmatch(header)
-        and _HEADER_VALUE.fullmatch(text)
-        and header.lower() not in _OWN_HEADERS
-        for header, text in value
+def _headers(values: re.Pattern[str], taken: Collection[str]) -> Callable[[object], bool]:
+    """Return whether a value is pairs of a header's name, not one of ``taken``, and a text."""
+    return lambda value: (
+        isinstance(value, tuple)
+        and all(
+            isinstance(header, str)
+            and isinstance(text, str)
+            and _HEADER_NAME.fullmatch(header)
+            and values.fullmatch(text)
+            and header.lower() not in taken
+            for header, text in value
+        )
     )
 
 
@@ -205,10 +272,17 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "api": (_one_of(APIS), f"one of {', '.join(APIS)}"),
     "prompts": (_prompts, "a list of at least one text, none of them empty"),
     "max_tokens": (_whole(1, 1_000_000), "a whole number of tokens from 1 to 1000000"),
+    "min_tokens": (_whole(1, 1_000_000), "a whole number of tokens from 1 to 1000000"),
+    "lengths": (_one_of(LENGTHS), f"one of {', '.join(LENGTHS)}"),
+    "prompt_order": (_one_of(ORDERS), f"one of {', '.join(ORDERS)}"),
     "ignore_eos": (_flag, "true or false"),
+    "keep_text": (_flag, "true or false"),
+    "users": (_flag, "true or false"),
     "include_usage": (_flag, "true or false"),
     "rate_per_s": (_between(0, 10_000), "requests per second, more than 0 and at most 10000"),
     "arrivals": (_one_of(PROCESSES), f"one of {', '.join(PROCESSES)}"),
+    "ramp_s": (_between(0, _WEEK_S), f"seconds, more than 0 and at most {_WEEK_S}"),
+    "burst": (_whole(1, 10_000), "a whole number of requests from 1 to 10000"),
     "duration_s": (
         lambda value: value is None or _between(0, _WEEK_S)(value),
         f"seconds, more than 0 and at most {_WEEK_S}, or null for until stopped",
@@ -226,14 +300,20 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
         "the name of an environment variable, not the token itself",
     ),
     "headers": (
-        _headers,
+        _headers(_HEADER_VALUE, _OWN_HEADERS),
         (
             "an object of header names and ASCII values, none of them the client's own "
             f"({', '.join(sorted(_OWN_HEADERS))}; a token's variable is named in token_env)"
         ),
     ),
+    "headers_from": (
+        _headers(_ENV, _OWN_HEADERS - {"authorization"}),
+        "an object of header names and environment variables, not the values themselves",
+    ),
     "ca_file": (lambda value: isinstance(value, str), "a path, or nothing"),
     "client": (_matching(_CLIENT), "1 to 64 letters, digits, dots, dashes or underscores"),
+    "part": (_whole(0, 999), "a whole number from 0 to 999"),
+    "parts": (_whole(1, 1000), "a whole number of clients from 1 to 1000"),
 }
-_NOT_SHOWN = {"url", "token_env", "headers", "prompts"}
+_NOT_SHOWN = {"url", "token_env", "headers", "headers_from", "prompts"}
 """Settings in which a secret or a prompt may have been put by mistake."""

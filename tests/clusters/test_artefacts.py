@@ -208,9 +208,12 @@ def test_the_time_of_the_last_build_is_the_next_estimate() -> None:
 
 def test_an_interrupt_ends_a_build_at_once_with_all_that_it_runs(tmp_path: Path) -> None:
     code = f"""if True:
+        import signal
         from drainproof.clusters.artefacts import Artefact, ensure
         from drainproof.clusters.commands import run
         from drainproof.progress import NoProgress
+        # shells let what runs in their background ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         command = ["sh", "-c", "echo $$ > {tmp_path}/pid; exec sleep 600"]
         ensure([Artefact("slow", {{}}, lambda _: run(command), estimate_s=1)], NoProgress())
     """

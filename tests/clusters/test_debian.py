@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from drainproof.clusters.debian import package_sources
+from drainproof.clusters.debian import other_suite, package_sources, with_age
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,3 +76,29 @@ def test_a_source_that_is_switched_off_is_left_out(apt: Path) -> None:
     assert [line.split()[2] for line in package_sources("bookworm", "main", apt)] == [
         "bookworm-security"
     ]
+
+
+def test_another_suite_comes_from_where_the_release_comes_from() -> None:
+    lines = [
+        "deb [signed-by=/k.gpg] http://mirror.test/bookworm/debian bookworm main",
+        "deb http://mirror.test/debian bookworm-updates main",
+        "deb http://mirror.test/debian-security bookworm-security main",
+    ]
+    assert other_suite(lines, "bookworm", "sid") == [
+        "deb [signed-by=/k.gpg] http://mirror.test/bookworm/debian sid main"
+    ]
+
+
+@pytest.mark.parametrize("check", ["false", "0", "no\n"])
+def test_an_old_index_is_taken_where_this_machine_takes_its_own_at_any_age(check: str) -> None:
+    lines = ["deb [ signed-by=/k.gpg] http://a.test sid main", "deb http://b.test sid main"]
+    assert [line.split() for line in with_age(lines, check)] == [
+        ["deb", "[check-valid-until=no", "signed-by=/k.gpg]", "http://a.test", "sid", "main"],
+        ["deb", "[check-valid-until=no]", "http://b.test", "sid", "main"],
+    ]
+
+
+@pytest.mark.parametrize("check", ["", "true", "1"])
+def test_an_old_index_is_refused_elsewhere(check: str) -> None:
+    lines = ["deb http://b.test sid main"]
+    assert with_age(lines, check) == lines

@@ -74,6 +74,15 @@ def test_a_disk_that_is_too_full_is_said_with_both_numbers(
     assert "3.0 GB are free" in found()
 
 
+@pytest.mark.parametrize(("to_build", "needed"), [(True, 23), (False, 8)])
+def test_stacks_that_must_be_built_need_disk_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, *, to_build: bool, needed: int
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**12, 0, 3 * 10**9))
+    said = preflight.problems(own_engine=True, to_build=to_build, also=True)
+    assert [one for one in said if f"{needed} GB of free disk are needed" in one]
+
+
 def test_a_cluster_whose_artefacts_are_there_needs_less_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

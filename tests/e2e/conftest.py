@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from drainproof import clusters
+from drainproof.clusters.stacks import STACKS
 from drainproof.progress import PlainProgress
 from fixtures.engines import install
 from tests.e2e.definitions import policy_report_crd
-from tests.e2e.targets import sim_image, streams_image
+from tests.e2e.targets import audit_image, sim_image, streams_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,18 +34,37 @@ if TYPE_CHECKING:
 _CREATE_S = 120
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _stacks_installed(request: pytest.FixtureRequest) -> None:
+    """Install what tests of stacks need while there still is a network to build it from."""
+    if _wanted(request, "stacks"):
+        clusters.up(progress=PlainProgress(out=sys.__stderr__), stacks=tuple(STACKS))
+
+
+def _wanted(request: pytest.FixtureRequest, fixture: str) -> bool:
+    return any(fixture in getattr(item, "fixturenames", ()) for item in request.session.items)
+
+
 @pytest.fixture(scope="session")
-def embedded() -> Cluster:
+def embedded(request: pytest.FixtureRequest) -> Cluster:
     """Return the embedded cluster, with this process in its network."""
     progress = PlainProgress(out=sys.__stderr__)
     cluster = clusters.up(progress=progress)
     # What packages are fetched for comes first: the cluster's network has no uplink.
     streams_image(cluster)
     sim_image(cluster)
+    if _wanted(request, "scheduled_image"):
+        audit_image(cluster)
     policy_report_crd()
     install.publish(progress)
     cluster.enter()
     return cluster
+
+
+@pytest.fixture(scope="session")
+def scheduled_image(embedded: Cluster) -> str:
+    """Return the image of an audit on a schedule, which nodes have."""
+    return audit_image(embedded)
 
 
 @pytest.fixture(scope="session")

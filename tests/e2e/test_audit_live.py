@@ -18,6 +18,7 @@ from drainproof.collect.connect import connect
 from drainproof.collect.live import RBAC
 from drainproof.model.running import pods_of
 from drainproof.model.snapshot import Snapshot
+from tests.e2e import accounts
 from tests.e2e.targets import Target
 from tests.manifests import deployment
 
@@ -71,20 +72,8 @@ def audit(kubeconfig: Path, folder: Path, *options: str) -> Audit:
 @pytest.fixture(scope="module")
 def reader(embedded: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a kubeconfig of the account that ``read-only-rbac.yaml`` makes."""
-    documents = [item for item in yaml.safe_load_all(RBAC.read_text()) if item]
-    wanted = [item for item in documents if item["metadata"].get("namespace") != "monitoring"]
-    embedded.kubectl("apply", "-f", "-", text_input=yaml.safe_dump_all(wanted))
-    token = embedded.kubectl("-n", "drainproof", "create", "token", "drainproof-audit").strip()
-    config = yaml.safe_load(embedded.kubeconfig.read_text())
-    config["users"] = [{"name": "reader", "user": {"token": token}}]
-    where = config["clusters"][0]["name"]
-    config["contexts"] = [{"name": "reader", "context": {"cluster": where, "user": "reader"}}]
-    config["current-context"] = ""
-    path = tmp_path_factory.mktemp("reader") / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    yield path
-    embedded.kubectl("delete", "clusterrole,clusterrolebinding", "drainproof-audit")
-    embedded.kubectl("delete", "namespace", "drainproof", "--wait=false")
+    yield accounts.create(embedded, tmp_path_factory.mktemp("reader"))
+    accounts.remove(embedded)
 
 
 @pytest.fixture(scope="module")

@@ -157,6 +157,18 @@ def test_the_metrics_api_answers_for_nodes_and_pods(
     eventually(lambda: len(metrics("pods")) > 2, 90)
 
 
+def test_what_the_cluster_itself_needs_is_not_lost_with_the_worker(embedded: Cluster) -> None:
+    fields = ("-o", "jsonpath={range .items[*]}{.spec.nodeName}{'\\n'}{end}")
+    for namespace, label in (
+        ("kube-system", "k8s-app=kube-dns"),
+        ("kube-system", "k8s-app=metrics-server"),
+        ("local-path-storage", "app=local-path-provisioner"),
+    ):
+        names = embedded.kubectl("get", "pods", "-n", namespace, "-l", label, *fields).split()
+        assert names
+        assert all(name.endswith("-control-plane") for name in names), names
+
+
 def test_an_image_made_here_runs_on_both_nodes(
     cluster: KindCluster, embedded: Cluster, namespace: Namespace, tmp_path: Path
 ) -> None:

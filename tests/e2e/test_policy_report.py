@@ -73,6 +73,8 @@ def test_the_api_server_stores_the_reports_as_they_are_written(namespace: Namesp
 
 @pytest.mark.usefixtures("reports_are_known")
 def test_the_api_server_refuses_another_form(namespace: Namespace) -> None:
-    text = audited(namespace.name).replace("result: fail", "result: failed")
+    text = audited(namespace.name)
+    other = text.replace('"result": "fail"', '"result": "failed"')
+    assert other != text
     with pytest.raises(subprocess.CalledProcessError):
-        namespace.kubectl("apply", "--validate=strict", "-f", "-", input=text)
+        namespace.kubectl("apply", "--validate=strict", "-f", "-", input=other)

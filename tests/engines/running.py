@@ -45,9 +45,8 @@ class Response:
     @property
     def events(self) -> list[str]:
         """The data of each event that came whole."""
-        return [
-            part.removeprefix("data: ") for part in self.body.decode().split("\n\n")[:-1] if part
-        ]
+        parts = self.body.decode().split("\n\n")[:-1]
+        return [part.removeprefix("data:").lstrip() for part in parts if part]
 
     @property
     def chunks(self) -> list[dict[str, Any]]:
@@ -56,13 +55,19 @@ class Response:
 
     @property
     def texts(self) -> list[str]:
-        """The text of each token."""
-        return [
-            choice["text"]
+        """The text of each token, without the space in front."""
+        texts = [
+            choice["text"] if "text" in choice else choice["delta"]["content"]
             for chunk in self.chunks
             for choice in chunk.get("choices", ())
-            if choice["text"]
         ]
+        texts += [chunk["token"]["text"] for chunk in self.chunks if "token" in chunk]
+        return [text.removeprefix(" ") for text in texts if text]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of each token."""
+        return [int(text.partition("#")[2]) for text in self.texts]
 
     @property
     def reasons(self) -> list[str]:
@@ -78,12 +83,15 @@ class Response:
 class Request:
     """A request on a connection of its own."""
 
-    def __init__(self, port: int, method: str, path: str, body: object = None) -> None:
+    def __init__(
+        self, port: int, method: str, path: str, body: object = None, *, key: str = ""
+    ) -> None:
         content = b"" if body is None else json.dumps(body).encode()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self._raw = b""
         self._reset = False
         head = f"{method} {path} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n"
+        head += f"X-Request-Id: {key}\r\n" if key else ""
         head += f"Content-Length: {len(content)}\r\n\r\n"
         self._socket.sendall(head.encode() + content)
 
@@ -98,7 +106,7 @@ class Request:
 
     def started(self) -> Request:
         """Wait for the first token."""
-        while b'"text":" 1"' not in self._raw:
+        while b'#1"' not in self._raw:
             assert self._read(), f"ended before its first token: {self._raw!r}"
         return self
 
@@ -145,10 +153,14 @@ class Sim:
     def get(self, path: str) -> Response:
         return Request(self.port, "GET", path).response()
 
-    def stream(self, tokens: int, **more: object) -> Request:
+    def stream(self, tokens: int, *, key: str = "", **more: object) -> Request:
+        """Ask for a streamed completion; ``key`` is the request's id."""
         body = {"prompt": "hello", "max_tokens": tokens, "stream": True, **more}
         body.setdefault("stream_options", {"include_usage": True})
-        request = Request(self.port, "POST", "/v1/completions", body)
+        return self.post("/v1/completions", body, key=key)
+
+    def post(self, path: str, body: object, *, key: str = "") -> Request:
+        request = Request(self.port, "POST", path, body, key=key)
         self.requests.append(request)
         return request
 
@@ -167,7 +179,7 @@ class Sim:
     def metric(self, name: str) -> float | None:
         """Return the value of a metric; its labels do not count."""
         shown = self.get("/metrics").body.decode()
-        found = re.search(rf"^{name}\{{[^}}]*\}} (\S+)$", shown, re.MULTILINE)
+        found = re.search(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", shown, re.MULTILINE)
         return float(found[1]) if found else None
 
 

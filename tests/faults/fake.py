@@ -1,7 +1,8 @@
 """A small API server with one Deployment in it, real enough to be disturbed by a chaos run.
 
 It keeps objects, versions and watches as Kubernetes does, and does what its controllers would: it
-rolls the Deployment when its pod template changes, and runs a client for a Job.
+rolls the Deployment when its pod template changes, scales it, replaces pods that go, respects
+disruption budgets, and runs a client for a Job.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import urllib3
 from drainproof.faults.api import RESOURCES, Api
 from drainproof.faults.undo import digest
 from drainproof.streams.history import Client, ClientDone, Clock, Sent, Stream, to_line
-from tests.streams.bodies import answer, recorded
+from tests.streams.bodies import DONE, answer, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ Object = dict[str, Any]
 _T = TypeVar("_T")
 NAMESPACE = "inference"
 WHOLE = b"".join(answer(5))
+CUT = b"".join([*answer(5)[:3], DONE])
 _PLURALS = {resource.plural: kind for kind, resource in RESOURCES.items()}
 
 
@@ -67,34 +69,72 @@ def deployment(**spec: Any) -> Object:  # noqa: ANN401 - JSON
             "template": template,
             **spec,
         },
-        "status": {
-            "observedGeneration": 1,
-            "replicas": 1,
-            "updatedReplicas": 1,
-            "readyReplicas": 1,
-            "availableReplicas": 1,
-        },
+        "status": status(1, 1),
+    }
+
+
+def status(generation: int, replicas: int, *, updated: int = -1, ready: int = -1) -> Object:
+    """Return the status of a Deployment; all replicas are updated and ready by default."""
+    ready = replicas if ready < 0 else ready
+    return {
+        "observedGeneration": generation,
+        "replicas": replicas,
+        "updatedReplicas": replicas if updated < 0 else updated,
+        "readyReplicas": ready,
+        "availableReplicas": ready,
+    }
+
+
+def node(name: str, **labels: str) -> Object:
+    """Return a node that takes pods."""
+    ready = {"type": "Ready", "status": "True"}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "spec": {},
+        "status": {"conditions": [ready]},
     }
 
 
 class FakeCluster:
     """The server and its controllers. Use as a context manager.
 
+    Args:
+        replicas: How many pods the Deployment has, each on a node of its own.
+
     Attributes:
+        groups: Paths of API groups that are served beside Kubernetes' own.
+        cut_after_write: Streams that end once the target, a pod or a node was touched look whole to
+            a client, and are not.
+        back_after_s: How long after a pod went another one is ready in its place.
+        scaled_after_s: How long after a crowd came an autoscaler adds a replica.
+        waiting: How many requests wait on each pod.
+        sleeps: An autoscaler takes all pods away when a client stops, and makes them when one
+            comes; requests are refused meanwhile.
         denied: ``(verb, plural or plural/subresource)`` that the user may not do.
+        context: The engine's, in tokens.
         stuck: The rollout's new pod never gets ready.
         deleted_after_s: How long after the rollout began the old pod is deleted.
         before_write, after_write: Called with the number of the write, from 1.
         writes: Method and path of each write that was asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, replicas: int = 1) -> None:
         self.objects: dict[tuple[str, str, str], Object] = {}
+        self.groups: set[str] = set()
+        self.back_after_s = 0.2
+        self.scaled_after_s = 2.5
+        self.waiting = 0.0
+        self.sleeps = False
+        self.cut_after_write = False
+        self.lost: set[str] = set()
+        """Nodes that are lost, and may not have been missed yet."""
+        self.struck = False
         self.denied: set[tuple[str, str]] = set()
         self.stuck = False
         self.unschedulable = False
         self.pull_error = ""
         self.broken_client = False
+        self.context: int | None = 8192
         self.deleted_after_s = 0.3
         self.before_write: Callable[[int], None] = lambda _number: None
         self.after_write: Callable[[int], None] = lambda _number: None
@@ -104,14 +144,13 @@ class FakeCluster:
         self.versions = itertools.count(1)
         self.uids = itertools.count(1)
         self.log: list[tuple[int, Object, str]] = []
-        self.lines: list[bytes] = []
-        self.client_over = False
+        self.clients: dict[str, FakeClient] = {}
         self.closed = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.cluster = self  # type: ignore[attr-defined] # how the handler finds it
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._populate()
+        self._populate(replicas)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -127,6 +166,15 @@ class FakeCluster:
     @property
     def api(self) -> Api:
         return api_of(self.url)
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything but what belongs to the run was written to."""
+        return self.struck or any(
+            kind in write
+            for write in self.writes
+            for kind in ("deployments", "/pods", "/nodes", "poddisr")
+        )
 
     @property
     def template(self) -> Object:
@@ -147,16 +195,20 @@ class FakeCluster:
                 if "drainproof" in (item["metadata"].get("labels") or {}).values() and kind != "Pod"
             ]
 
-    def _populate(self) -> None:
+    def _populate(self, replicas: int) -> None:
         labels = {"drainproof.dev/chaos": "allowed"}
         self.put("Namespace", "", {"metadata": {"name": NAMESPACE, "labels": labels}})
-        stored = self.put("Deployment", NAMESPACE, deployment())
-        self._replica_set("vllm-1", stored, 1)
-        self._pod("vllm-1-a", ready=True)
+        self.put("Node", "", node("n0", **{"node-role.kubernetes.io/control-plane": ""}))
+        item = deployment(replicas=replicas) | {"status": status(1, replicas)}
+        stored = self.put("Deployment", NAMESPACE, item)
+        self._replica_set("vllm-1", stored, replicas)
+        for letter in "abcdefgh"[:replicas]:
+            self.put("Node", "", node(f"n-{letter}"))
+            self._pod(f"vllm-1-{letter}", ready=True, node=f"n-{letter}")
         port = {"port": 80, "targetPort": "http", "name": "http"}
         service = {"selector": {"app": "vllm"}, "ports": [port], "clusterIP": "10.0.0.1"}
         self.put("Service", NAMESPACE, {"metadata": {"name": "vllm"}, "spec": service})
-        self._endpoints(["vllm-1-a"], [])
+        self._endpoints(self.pods(), [])
 
     # ── storage ──
 
@@ -206,10 +258,47 @@ class FakeCluster:
         if kind == "Job" and method == "POST":
             self._start_client(item)
         elif kind == "Job" and item["spec"].get("suspend"):
-            self.client_over = True
+            client = self.clients[item["metadata"]["name"]]
+            client.over = True
+            if self.sleeps:
+                self.later(lambda: self._set_replicas(-self.wanted), 1.0)
+            if client.users:
+                self.waiting = 0.0
+                self._set_replicas(-1)
             self.changed.notify_all()
-        elif kind == "Deployment" and not item["spec"].get("paused"):
-            self._roll(item)
+        elif kind == "PodDisruptionBudget":
+            self.put(kind, NAMESPACE, item | {"status": {"observedGeneration": 1}})
+        elif kind in {"Deployment", "Prometheus"} and item["metadata"]["name"] != "vllm":
+            self.later(lambda: self._elsewhere(item))
+        elif kind == "Deployment":
+            self._observe(item)
+            if not item["spec"].get("paused"):
+                self._roll(item)
+                self._scale(item)
+
+    def install(self, kind: str, namespace: str, name: str, **labels: str) -> None:
+        """Put a part of the control plane there that allows chaos, and its pod."""
+        consent = {"drainproof.dev/chaos": "allowed"}
+        self.put("Namespace", "", {"metadata": {"name": namespace, "labels": consent}})
+        spec = {"replicas": 1, "selector": {"matchLabels": {"app": name}}}
+        item = {"metadata": {"name": name, "labels": labels}, "spec": spec}
+        self._elsewhere(self.put(kind, namespace, item))
+
+    def _elsewhere(self, item: Object) -> None:
+        """Let a part of the control plane have its pod or not, and the HPA notice it."""
+        meta = item["metadata"]
+        if item["spec"]["replicas"]:
+            labels = {"app": meta["name"], "operator.prometheus.io/name": meta["name"]}
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            pod = {"metadata": {"name": f"{meta['name']}-0", "labels": labels}, "spec": {}}
+            self.put("Pod", meta["namespace"], pod | {"status": ready})
+        else:
+            self.drop("Pod", meta["namespace"], f"{meta['name']}-0")
+        working = "True" if item["spec"]["replicas"] else "False"
+        for (found, _, name), hpa in list(self.objects.items()):
+            if found == "HorizontalPodAutoscaler" and name.startswith("keda-hpa-"):
+                active = {"conditions": [{"type": "ScalingActive", "status": working}]}
+                self.put(found, NAMESPACE, hpa | {"status": active})
 
     def _replica_set(self, name: str, owner: Object, replicas: int) -> None:
         spec = {"replicas": replicas, "template": copy.deepcopy(owner["spec"]["template"])}
@@ -217,16 +306,193 @@ class FakeCluster:
         body = {"metadata": meta, "spec": spec, "status": {"replicas": replicas}}
         self.put("ReplicaSet", NAMESPACE, body)
 
-    def _pod(self, name: str, *, ready: bool, deleted: bool = False) -> None:
+    def pods(self, *, ready: bool = True) -> list[str]:
+        """Return the engine's pods, those that are ready and stay or the others."""
+        with self.lock:
+            found = [
+                item
+                for (kind, _, _), item in self.objects.items()
+                if kind == "Pod" and item["metadata"]["labels"].get("app") == "vllm"
+            ]
+        return sorted(
+            item["metadata"]["name"]
+            for item in found
+            if ready
+            == (
+                item["status"]["conditions"][0]["status"] == "True"
+                and "deletionTimestamp" not in item["metadata"]
+            )
+        )
+
+    def _pod(
+        self, name: str, *, ready: bool, deleted: bool = False, node: str = "", restarted: int = 0
+    ) -> None:
+        known = self.objects.get(("Pod", NAMESPACE, name))
+        restarts = restarted
+        if known:
+            restarts += known["status"]["containerStatuses"][0]["restartCount"]
+        node = node or (known["spec"].get("nodeName", "") if known else "n-new")
         condition = {"type": "Ready", "status": "True" if ready else "False"}
         meta: Object = {"name": name, "labels": {"app": "vllm"}}
         if deleted:
             meta["deletionGracePeriodSeconds"] = 40
             later = datetime.fromtimestamp(int(time.time()) + 40, UTC)
             meta["deletionTimestamp"] = later.strftime("%Y-%m-%dT%H:%M:%SZ")
-        state = {"name": "vllm", "state": {"running": {}}, "restartCount": 0}
+        state = {
+            "name": "vllm",
+            "state": {"running": {}},
+            "restartCount": restarts,
+            "containerID": f"containerd://{name}",
+        }
         status = {"phase": "Running", "conditions": [condition], "containerStatuses": [state]}
-        self.put("Pod", NAMESPACE, {"metadata": meta, "spec": {}, "status": status})
+        spec = {"nodeName": node}
+        self.put("Pod", NAMESPACE, {"metadata": meta, "spec": spec, "status": status})
+
+    def later(self, action: Callable[[], None], after_s: float | None = None) -> None:
+        """Do something in a moment, as controllers and kubelets do."""
+
+        def act() -> None:
+            with self.lock:
+                if not self.closed:
+                    action()
+
+        timer = threading.Timer(self.back_after_s if after_s is None else after_s, act)
+        timer.daemon = True
+        timer.start()
+
+    def stop_pod(self, name: str, *, replace: bool = True, at_once: bool = False) -> None:
+        """Delete a pod as its kubelet would, and make another one in its place."""
+        with self.lock:
+            if at_once:
+                self.drop("Pod", NAMESPACE, name)
+            else:
+                self._pod(name, ready=False, deleted=True)
+                self.later(lambda: self._gone(name))
+            self._endpoints(self.pods(), [] if at_once else [name])
+            self._count()
+            if replace:
+                self.later(self._another)
+
+    @contextmanager
+    def crowd(self) -> Iterator[None]:
+        """Let the target have a replica more for a while, as an autoscaler would under a crowd."""
+        self._set_replicas(1)
+        try:
+            yield
+        finally:
+            self._set_replicas(-1)
+
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let the target have no replica for a while, as an autoscaler would without requests."""
+        many = self.wanted
+        self._set_replicas(-many)
+        try:
+            yield
+        finally:
+            self._set_replicas(many)
+
+    @property
+    def wanted(self) -> int:
+        """How many replicas the Deployment is to have."""
+        return int(self.objects["Deployment", NAMESPACE, "vllm"]["spec"]["replicas"])
+
+    def _set_replicas(self, more: int) -> None:
+        with self.lock:
+            item = self.objects["Deployment", NAMESPACE, "vllm"]
+            item["spec"]["replicas"] += more
+            self._scale(self.put("Deployment", NAMESPACE, item))
+
+    def kill_container(self, name: str) -> None:
+        """End a pod's container, and start it again as its kubelet would."""
+        with self.lock:
+            self.struck = True
+            self._pod(name, ready=False)
+            self._endpoints(self.pods(), [])
+            self.later(lambda: self._restarted(name))
+
+    def find_node(self, node: str) -> None:
+        """Let a node that was lost come back, its pods with it."""
+        with self.lock:
+            self.lost.discard(node)
+            for (kind, _, name), item in list(self.objects.items()):
+                if kind == "Pod" and item["spec"].get("nodeName") == node:
+                    self._pod(name, ready=True, restarted=1)
+            self._endpoints(self.pods(), [])
+            self._count()
+
+    def lose_node(self, node: str) -> None:
+        """Let a node go silent: its pods leave the Service, and are not deleted."""
+        with self.lock:
+            self.struck = True
+            self.lost.add(node)
+        self.later(lambda: self._silent(node))  # Kubernetes notices late
+
+    def _silent(self, node: str) -> None:
+        if node in self.lost:
+            for (kind, _, name), item in list(self.objects.items()):
+                if kind == "Pod" and item["spec"].get("nodeName") == node:
+                    self._pod(name, ready=False)
+            self._endpoints(self.pods(), [])
+            self._count()
+
+    def _restarted(self, name: str) -> None:
+        self._pod(name, ready=True, restarted=1)
+        self._endpoints(self.pods(), [])
+
+    def _gone(self, name: str) -> None:
+        self.drop("Pod", NAMESPACE, name)
+        self._endpoints(self.pods(), [])
+        self._count()
+
+    def _another(self) -> None:
+        (running,) = [
+            item["metadata"]["name"]
+            for (kind, _, _), item in self.objects.items()
+            if kind == "ReplicaSet" and item["spec"]["replicas"]
+        ]
+        self._pod(f"{running}-{next(self.uids)}", ready=True, node=self._free_node())
+        self._endpoints(self.pods(), [])
+        self._count()
+
+    def _free_node(self) -> str:
+        """Return the node that takes pods and has the fewest."""
+        taken = [
+            item["spec"].get("nodeName")
+            for (kind, _, _), item in self.objects.items()
+            if kind == "Pod"
+        ]
+        free = [
+            name
+            for (kind, _, name), item in self.objects.items()
+            if kind == "Node" and name != "n0" and not item["spec"].get("unschedulable")
+        ]
+        return min(free, key=taken.count)
+
+    def _observe(self, item: Object) -> None:
+        """Say that a change was seen, as the controller does at once."""
+        now = item["status"] | {"observedGeneration": item["metadata"]["generation"]}
+        self.put("Deployment", NAMESPACE, item | {"status": now})
+
+    def _scale(self, item: Object) -> None:
+        """Make as many pods as are wanted, or stop some."""
+        wanted, there = item["spec"]["replicas"], self.pods()
+        name = item["metadata"]["name"]
+        if len({pod.rpartition("-")[0] for pod in there}) > 1 or self.stuck:
+            return  # a rollout is on
+        for pod in there[wanted:]:
+            self.stop_pod(pod, replace=False)
+        for _ in range(wanted - len(there)):
+            self.later(self._another)
+        if len(there) != wanted and self.objects.get(("Deployment", NAMESPACE, name)):
+            self._count()
+
+    def _count(self) -> None:
+        """Write the Deployment's status."""
+        current = self.objects["Deployment", NAMESPACE, "vllm"]
+        count = len(self.pods())
+        now = status(current["metadata"]["generation"], count)
+        self.put("Deployment", NAMESPACE, current | {"status": now})
 
     def _endpoints(self, ready: list[str], terminating: list[str], service: str = "vllm") -> None:
         endpoints = [
@@ -249,29 +515,31 @@ class FakeCluster:
             return
         number = len(sets) + 1 if not same else int(same[0]["metadata"]["name"].split("-")[1])
         new = f"vllm-{number}"
+        count = item["spec"]["replicas"]
         if not same:
-            self._replica_set(new, item, 1)
-        pod = f"{new}-{next(self.uids)}"
-        self._pod(pod, ready=not self.stuck)
+            self._replica_set(new, item, count)
+        pods = [f"{new}-{next(self.uids)}" for _ in range(count)]
+        for pod in pods:
+            self._pod(pod, ready=not self.stuck, node=self._free_node())
         if self.stuck:
-            self._status(item, updated=1, replicas=2, available=1)
+            self._status(item, updated=count, replicas=2 * count, available=count)
             return
-        old = [name for name in self.names("Pod") if name.startswith("vllm-") and name != pod]
-        self._endpoints([*old, pod], [])
-        self._status(item, updated=1, replicas=2, available=2)
-        timer = threading.Timer(self.deleted_after_s, self._finish, (item, new, pod, old))
+        old = [name for name in self.names("Pod") if name.startswith("vllm-") and name not in pods]
+        self._endpoints([*old, *pods], [])
+        self._status(item, updated=count, replicas=2 * count, available=2 * count)
+        timer = threading.Timer(self.deleted_after_s, self._finish, (item, new, pods, old))
         timer.daemon = True
         timer.start()
 
-    def _finish(self, item: Object, new: str, pod: str, old: list[str]) -> None:
+    def _finish(self, item: Object, new: str, pods: list[str], old: list[str]) -> None:
         with self.lock:
             for name in old:
                 self._pod(name, ready=False, deleted=True)
-            self._endpoints([pod], old)
+            self._endpoints(pods, old)
             self.changed.wait_for(lambda: self.closed, 0.3)
             for name in self.names("ReplicaSet"):
                 found = self.objects["ReplicaSet", NAMESPACE, name]
-                count = 1 if name == new else 0
+                count = len(pods) if name == new else 0
                 self.put(
                     "ReplicaSet",
                     NAMESPACE,
@@ -280,19 +548,15 @@ class FakeCluster:
                 )
             for name in old:
                 self.drop("Pod", NAMESPACE, name)
-            self._endpoints([pod], [])
-            self._status(item, updated=1, replicas=1, available=1)
+            self._endpoints(pods, [])
+            count = len(pods)
+            self._status(item, updated=count, replicas=count, available=count)
 
     def _status(self, item: Object, *, updated: int, replicas: int, available: int) -> None:
         current = self.objects["Deployment", NAMESPACE, item["metadata"]["name"]]
-        status = {
-            "observedGeneration": current["metadata"]["generation"],
-            "replicas": replicas,
-            "updatedReplicas": updated,
-            "readyReplicas": available,
-            "availableReplicas": available,
-        }
-        self.put("Deployment", NAMESPACE, current | {"status": status})
+        generation = current["metadata"]["generation"]
+        now = status(generation, replicas, updated=updated, ready=available)
+        self.put("Deployment", NAMESPACE, current | {"status": now})
 
     # ── the client ──
 
@@ -313,7 +577,8 @@ class FakeCluster:
         elif self.pull_error:
             state = {"waiting": {"reason": self.pull_error, "message": "not found"}}
         template = job["spec"]["template"]
-        meta = {"name": f"{job['metadata']['name']}-p", "labels": template["metadata"]["labels"]}
+        name = job["metadata"]["name"]
+        meta = {"name": f"{name}-p", "labels": template["metadata"]["labels"]}
         status = {
             "phase": "Running",
             "conditions": conditions,
@@ -321,33 +586,73 @@ class FakeCluster:
         }
         self.put("Pod", NAMESPACE, {"metadata": meta, "spec": {}, "status": status})
         if "running" in state:
-            threading.Thread(target=self._client, daemon=True).start()
+            (settings,) = template["spec"]["containers"][0]["env"][:1]
+            load = json.loads(settings["value"])
+            client = self.clients[name] = FakeClient(self, load["client"], load["duration_s"])
+            client.users = load["users"]
+            if self.sleeps and not self.wanted:
+                self.later(lambda: self._set_replicas(1), self.scaled_after_s)
+            if client.users:
+                self.struck, self.waiting = True, 10.0
+                self.later(lambda: self._set_replicas(1), self.scaled_after_s)
+            threading.Thread(target=client.run, daemon=True).start()
 
-    def _client(self) -> None:
-        """Send a stream of 0.5 s each 50 ms until told to stop, and let those in flight end."""
+
+class FakeClient:
+    """The streaming client of one Job."""
+
+    def __init__(self, cluster: FakeCluster, name: str, duration_s: float | None) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.duration_s = duration_s
+        self.lines: list[bytes] = []
+        self.over = False
+        self.users = False
+        """Whether they make a queue, and an autoscaler adds a replica meanwhile."""
+
+    def run(self) -> None:
+        """Send a stream of 0.5 s each 50 ms for so long, or until told to stop; let them end."""
+        cluster = self.cluster
         open_: list[Sent] = []
         sent = recorded_ = 0
         begun = time.time()
-        self._print(Clock(at=begun, client="0"))
-        while not (self.client_over and not open_) and not self.closed:
+        self._print(Clock(at=begun, client=self.name))
+        while not (self.over and not open_) and not cluster.closed:
             now = time.time()
-            if not self.client_over:
-                open_.append(Sent(id=f"0-{sent}", due=now, sent=now))
+            if self.duration_s is not None and now - begun >= self.duration_s:
+                self.over = True
+            if not self.over:
+                open_.append(Sent(id=f"{self.name}-{sent}", due=now, sent=now))
                 self._print(open_[-1])
-                self._print(Client(at=now, in_flight=1, send_lag_ms=0, loop_lag_ms=0, cpu_share=0))
+                self._print(
+                    Client(
+                        at=now,
+                        in_flight=1,
+                        send_lag_ms=0,
+                        loop_lag_ms=0,
+                        cpu_share=0,
+                        client=self.name,
+                    )
+                )
                 sent += 1
             for one in [one for one in open_ if one.sent < now - 0.5]:
                 open_.remove(one)
                 recorded_ += 1
                 self._print(self._stream(one, now))
-            with self.lock:
-                self.changed.wait_for(lambda: self.closed, 0.05)
-        self._print(ClientDone(at=time.time(), sent=sent, recorded=recorded_))
+            with cluster.lock:
+                cluster.changed.wait_for(lambda: cluster.closed, 0.05)
+        done = ClientDone(at=time.time(), sent=sent, recorded=recorded_, client=self.name)
+        self._print(done)
 
     def _stream(self, one: Sent, now: float) -> Stream:
-        changes: Object = {"status": 404, "raw": b""} if self.broken_client else {}
+        changes: Object = {"reads": [len(piece) for piece in answer(5)]}
+        if self.cluster.broken_client or (self.cluster.sleeps and not self.cluster.pods()):
+            changes = {"status": 404, "raw": b""}
+        if self.cluster.cut_after_write and self.cluster.touched:
+            changes = {"raw": CUT}
         return recorded(
             changes.pop("raw", WHOLE),
+            read_sizes=changes.pop("reads", None),
             **{
                 "id": one.id,
                 "due": one.due,
@@ -360,10 +665,10 @@ class FakeCluster:
         )
 
     def _print(self, record: Any) -> None:  # noqa: ANN401 - any record
-        with self.lock:
+        with self.cluster.lock:
             stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
             self.lines.append(stamp + b" " + to_line(record))
-            self.changed.notify_all()
+            self.cluster.changed.notify_all()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -378,10 +683,17 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
+        path = urlsplit(self.path).path
+        if path.count("/") == 3 and path.startswith("/apis/"):
+            self._send(200 if path in self.cluster.groups else 404, {})
+            return
+        if path == "/version":
+            self._send(200, {"gitVersion": "v1.34.1"})
+            return
         kind, namespace, name, rest = self._where()
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
         if rest == "log":
-            self._stream_log()
+            self._stream_log(name)
         elif rest.startswith("proxy/"):
             self._proxied(rest)
         elif query.get("watch"):
@@ -392,7 +704,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._list(kind, namespace, query)
 
     def do_POST(self) -> None:
-        kind, namespace, name, _ = self._where()
+        kind, namespace, name, rest = self._where()
         body = self._body()
         if kind == "SelfSubjectAccessReview":
             asked = body["spec"]["resourceAttributes"]
@@ -404,18 +716,44 @@ class _Handler(BaseHTTPRequestHandler):
         with cluster.writing(f"{self.command} {urlsplit(self.path).path}"):
             key = (kind, namespace, name or body["metadata"]["name"])
             known = cluster.objects.get(key)
+            if rest:
+                self._send(*self._subresource(known, rest, body))
+                return
             refused = _refusal(self.command, known, body)
             if refused:
                 self._fail(*refused)
                 return
             if self.command == "DELETE":
-                cluster.drop(*key)
+                if kind == "Pod":
+                    cluster.stop_pod(name, at_once=body.get("gracePeriodSeconds") == 0)
+                else:
+                    cluster.drop(*key)
                 answer: Object = {"kind": "Status", "status": "Success"}
             else:
                 item = _patched(known, body) if known and self.command == "PATCH" else body
                 answer = cluster.put(kind, namespace, item)
                 cluster.written(self.command, kind, answer)
         self._send(201 if self.command == "POST" else 200, answer)
+
+    def _subresource(self, pod: Object | None, rest: str, body: Object) -> tuple[int, Object]:
+        """Evict a pod, or patch its status, as far as that is allowed."""
+        cluster = self.cluster
+        if pod is None:
+            return 404, {"kind": "Status", "message": "not found"}
+        name = pod["metadata"]["name"]
+        budgets = cluster.names("PodDisruptionBudget")
+        if rest == "eviction":
+            if budgets:
+                words = f"The disruption budget {budgets[0]} needs 2 healthy pods and has 2"
+                return 429, {"kind": "Status", "message": words}
+            cluster.stop_pod(name)
+        else:
+            (condition,) = body["status"]["conditions"]
+            assert condition["type"] == "Ready"
+            cluster._pod(name, ready=condition["status"] == "True")  # noqa: SLF001 - its own
+            cluster._endpoints(cluster.pods(), [])  # noqa: SLF001 - same
+            cluster.later(lambda: cluster._restarted(name))  # noqa: SLF001 - its kubelet
+        return 201, {"kind": "Status"}
 
     do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - as http.server calls them
 
@@ -461,9 +799,10 @@ class _Handler(BaseHTTPRequestHandler):
                     if number > version and here and _fits(item, query):
                         self._chunk(json.dumps(event).encode() + b"\n")
 
-    def _stream_log(self) -> None:
+    def _stream_log(self, pod: str) -> None:
+        client = self.cluster.clients[pod.removesuffix("-p")]
         with self._chunks():
-            for fresh in self._grown(self.cluster.lines):
+            for fresh in self._grown(client.lines):
                 for line in fresh:
                     self._chunk(line)
                 if b"client-done" in fresh[-1]:
@@ -485,9 +824,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _proxied(self, rest: str) -> None:
         if rest.endswith("v1/models"):
-            self._send(200, {"data": [{"id": "m"}]})
+            self._send(200, {"data": [{"id": "m", "max_model_len": self.cluster.context}]})
             return
-        text = b"vllm:num_requests_running 9.0\nvllm:num_requests_waiting 0.0\n"
+        waiting = f"vllm:num_requests_waiting {self.cluster.waiting}\n"
+        text = b"vllm:num_requests_running 9.0\n" + waiting.encode()
         self._raw(200, text)
 
     @contextmanager
@@ -526,7 +866,7 @@ def _refusal(method: str, known: Object | None, body: Object) -> tuple[int, str]
         return 404, "not found"
     meta = known["metadata"]
     version = body.get("metadata", {}).get("resourceVersion")
-    if method == "PUT" and version and version != meta["resourceVersion"]:
+    if method in {"PUT", "PATCH"} and version and version != meta["resourceVersion"]:
         return 409, "the object has been modified"
     uid = body.get("preconditions", {}).get("uid")
     if method == "DELETE" and uid and uid != meta["uid"]:
@@ -536,7 +876,7 @@ def _refusal(method: str, known: Object | None, body: Object) -> tuple[int, str]
 
 def _patched(known: Object, body: Object) -> Object:
     patched = _merged(copy.deepcopy(known), body)
-    if patched["spec"] != known["spec"]:
+    if patched.get("spec") != known.get("spec"):
         patched["metadata"]["generation"] = known["metadata"].get("generation", 0) + 1
     return patched
 

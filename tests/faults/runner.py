@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 from drainproof.errors import UserError
+from drainproof.faults.live_view import progress_on
 from drainproof.faults.load import Runner
-from drainproof.faults.run import Plan, run_on
-from drainproof.progress import PlainProgress
+from drainproof.faults.plan import Plan
+from drainproof.faults.run import run_on
 from tests.faults.fake import NAMESPACE, api_of
 
 
@@ -18,8 +20,7 @@ def plan(evidence: Path, **changes: object) -> Plan:
         "namespace": NAMESPACE,
         "target": "deployment/vllm",
         "evidence": evidence,
-        "rate_per_s": 20.0,
-        "tokens": 5,
+        "load": {"rate_per_s": 20.0, "max_tokens": 5},
         "after_s": 0.2,
         "runner": Runner(image="client"),
     }
@@ -27,9 +28,10 @@ def plan(evidence: Path, **changes: object) -> Plan:
 
 
 def main() -> None:
-    url, evidence = sys.argv[1:]
+    url, evidence, *changes = sys.argv[1:]
+    asked = plan(Path(evidence), **json.loads(*changes or ("{}",)))
     try:
-        verdict, _ = run_on(api_of(url), plan(Path(evidence)), PlainProgress())
+        verdict, _ = run_on(api_of(url), asked, progress_on(sys.stderr))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(int(error.exit_code))

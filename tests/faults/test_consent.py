@@ -138,6 +138,76 @@ def test_a_target_that_runs_no_engine_is_refused(cluster: FakeCluster) -> None:
     assert "no container of deployment/vllm runs an LLM engine" in refusal(cluster).message
 
 
+PRODUCTION = ("prod", "eks-prod-1", "Production", "eu_prd", "live", "live-2")
+
+
+@pytest.mark.parametrize("context", PRODUCTION)
+def test_a_context_that_looks_like_production_takes_a_second_word(
+    cluster: FakeCluster, context: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        consent(cluster.api, context=context, namespace=NAMESPACE, target="deployment/vllm")
+    assert f"context {context} looks like production" in caught.value.message
+    assert f"--yes-production {context}" in caught.value.hint
+    assert cluster.writes == []
+    found = consent(
+        cluster.api,
+        context=context,
+        namespace=NAMESPACE,
+        target="deployment/vllm",
+        yes_production=context,
+    )
+    assert found.name == "vllm"
+
+
+@pytest.mark.parametrize("context", ["staging", "kind-drainproof", "delivery", "olive", "dev"])
+def test_other_contexts_do_not(cluster: FakeCluster, context: str) -> None:
+    consent(cluster.api, context=context, namespace=NAMESPACE, target="deployment/vllm")
+
+
+def test_a_second_word_for_another_context_is_none(cluster: FakeCluster) -> None:
+    error = refusal(cluster, yes_production="prod-2")
+    assert "--yes-production names 'prod-2', and the context is 'c'" in error.message
+
+
+def test_a_production_server_behind_another_contexts_name_is_seen(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(cluster.api), "host", "https://api.prod.example.com")
+    assert "API server https://api.prod.example.com looks like" in refusal(cluster).message
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "least", "floor"),
+    [
+        ("HorizontalPodAutoscaler", "minReplicas", 1, 1),
+        ("HorizontalPodAutoscaler", "minReplicas", 5, 3),
+        ("ScaledObject", "minReplicaCount", 2, 2),
+        ("ScaledObject", "minReplicaCount", 0, 1),
+    ],
+)
+def test_the_floor_is_the_least_of_replicas_and_autoscalers(
+    cluster: FakeCluster, kind: str, field: str, least: int, floor: int
+) -> None:
+    change(cluster, "Deployment", "vllm", spec={"replicas": 3})
+    assert ask(cluster).floor == 3
+    cluster.groups = {"/apis/keda.sh/v1alpha1"}
+    scaler = {"scaleTargetRef": {"kind": "Deployment", "name": "vllm"}, field: least}
+    cluster.put(kind, NAMESPACE, {"metadata": {"name": "s"}, "spec": scaler})
+    assert ask(cluster).floor == floor
+
+
+def test_permission_for_keda_is_asked_for_only_where_it_is_installed(cluster: FakeCluster) -> None:
+    cluster.denied = {("list", "scaledobjects")}
+    ask(cluster)
+    cluster.groups = {"/apis/keda.sh/v1alpha1"}
+    assert "list scaledobjects.keda.sh" in refusal(cluster).message
+
+
+def test_a_service_that_speaks_https_is_spoken_to_so(cluster: FakeCluster) -> None:
+    assert ask(cluster, tls=True).url == "https://vllm.inference.svc:80"
+
+
 def test_missing_permissions_are_all_named_by_verb_and_resource(cluster: FakeCluster) -> None:
     cluster.denied = {("create", "jobs"), ("get", "pods/log")}
     error = refusal(cluster)

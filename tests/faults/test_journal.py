@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 
 from drainproof.errors import UserError
 from drainproof.faults.journal import FILE, VERSION, Entry, Journal, load
-from drainproof.faults.undo import Change, digest, undo
+from drainproof.faults.undo import Change, created, digest, template_annotation, undo
 from tests.faults.fake import NAMESPACE, FakeCluster
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ ENTRY = Entry(
     lease="l",
     created=0.0,
 )
-JOB = Change(undo="delete", kind="Job", name="j")
+JOB = created("Job", "j")
 
 
 @pytest.fixture
@@ -104,24 +105,15 @@ def test_a_newer_journal_is_refused() -> None:
         load('{"version": 99}', "some.json")
 
 
-def annotated(cluster: FakeCluster, **changes: object) -> Change:
-    item = cluster.objects["Deployment", NAMESPACE, "vllm"]
-    values = {
-        "undo": "template-annotation",
-        "kind": "Deployment",
-        "name": "vllm",
-        "uid": item["metadata"]["uid"],
-        "key": "k",
-        "after": "now",
-        "digest": digest(cluster.template),
-        "replica_set": cluster.objects["ReplicaSet", NAMESPACE, "vllm-1"]["metadata"]["uid"],
-    }
-    return Change(**(values | changes))
+def annotated(cluster: FakeCluster, key: str = "k") -> Change:
+    item = cluster.api.get("Deployment", NAMESPACE, "vllm")
+    origin = cluster.objects["ReplicaSet", NAMESPACE, "vllm-1"]["metadata"]["uid"]
+    return template_annotation(item, key, "now", origin)
 
 
 def test_an_annotation_that_was_there_before_gets_its_old_value_back(cluster: FakeCluster) -> None:
     cluster.stuck = True
-    change = annotated(cluster, key="team", before="search")
+    change = annotated(cluster, "team")
     patch = {"spec": {"template": {"metadata": {"annotations": {"team": "now"}}}}}
     cluster.api.patch("Deployment", NAMESPACE, "vllm", patch)
     undo(cluster.api, NAMESPACE, change)
@@ -129,7 +121,7 @@ def test_an_annotation_that_was_there_before_gets_its_old_value_back(cluster: Fa
 
 
 def test_a_deployment_that_was_made_anew_under_the_name_is_left_alone(cluster: FakeCluster) -> None:
-    said = undo(cluster.api, NAMESPACE, annotated(cluster, uid="another"))
+    said = undo(cluster.api, NAMESPACE, replace(annotated(cluster), uid="another"))
     assert "left alone" in said
     assert cluster.writes == []
 

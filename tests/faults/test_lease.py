@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from drainproof.faults.lease import Lease, is_dead
+from drainproof.errors import UserError
+from drainproof.faults.lease import Lease, _here, is_dead
 from tests.faults.fake import NAMESPACE, FakeCluster, Object
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ def dead_pid() -> int:
 
 
 def test_a_process_of_this_machine_that_is_no_more_is_dead(cluster: FakeCluster) -> None:
-    stored = lease(cluster, f"{socket.gethostname()}/{dead_pid()}")
+    stored = lease(cluster, f"{_here()}/{dead_pid()}")
     assert is_dead(cluster.api, NAMESPACE, stored, wait=False)
 
 
 def test_a_process_of_this_machine_that_runs_is_alive(cluster: FakeCluster) -> None:
-    stored = lease(cluster, f"{socket.gethostname()}/{os.getpid()}")
+    stored = lease(cluster, f"{_here()}/{os.getpid()}")
     assert not is_dead(cluster.api, NAMESPACE, stored, wait=False)
 
 
@@ -70,9 +71,9 @@ def test_a_lease_that_is_renewed_while_it_is_watched_is_alive_however_old_it_loo
 
 
 def test_a_lease_of_a_dead_run_that_left_nothing_is_taken_over(cluster: FakeCluster) -> None:
-    lease(cluster, f"{socket.gethostname()}/{dead_pid()}")
+    lease(cluster, f"{_here()}/{dead_pid()}")
     cluster.drop("Lease", NAMESPACE, "l")
-    left = {"holderIdentity": f"{socket.gethostname()}/{dead_pid()}", "renewTime": None}
+    left = {"holderIdentity": f"{_here()}/{dead_pid()}", "renewTime": None}
     meta = {"name": "drainproof-deployment-vllm", "labels": {"drainproof.dev/run": "old"}}
     cluster.put("Lease", NAMESPACE, {"metadata": meta, "spec": left})
     mine = Lease(cluster.api, NAMESPACE, "deployment/vllm", "new", restore="")
@@ -90,3 +91,59 @@ def test_releasing_leaves_a_lease_that_another_run_has_taken_since(cluster: Fake
     cluster.put("Lease", NAMESPACE, {"metadata": meta, "spec": {"holderIdentity": "x/1"}})
     mine.release()
     assert cluster.names("Lease") == ["drainproof-deployment-vllm"]
+
+
+def test_a_process_id_of_another_container_on_a_host_of_the_same_name_says_nothing(
+    cluster: FakeCluster,
+) -> None:
+    stored = lease(cluster, f"{_here()}0/{dead_pid()}")
+    assert not is_dead(cluster.api, NAMESPACE, stored, wait=False)
+
+
+def renewed(cluster: FakeCluster, mine: Lease, meanwhile: Object) -> None:
+    """Write to a Lease as it is held, and wait until its holder has renewed it or lost it."""
+    meta = cluster.objects["Lease", NAMESPACE, mine.name]["metadata"]
+    spec = {"holderIdentity": "x/1", "renewTime": "2026-01-01T00:00:00Z"}
+    with cluster.changed:
+        cluster.put("Lease", NAMESPACE, {"metadata": {**meta, **meanwhile}, "spec": spec})
+        key = ("Lease", NAMESPACE, mine.name)
+        cluster.changed.wait_for(
+            lambda: cluster.objects[key]["spec"]["renewTime"] > "2026-02", timeout=1
+        )
+
+
+def test_a_renewal_whose_answer_was_lost_does_not_lose_the_lease(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drainproof.faults.lease._RENEW_S", 0.02)
+    mine = Lease(cluster.api, NAMESPACE, "deployment/vllm", "mine", restore="")
+    mine.take()
+    renewed(cluster, mine, {})
+    mine.check()
+    assert cluster.objects["Lease", NAMESPACE, mine.name]["spec"]["renewTime"] > "2026-02"
+    mine.release()
+
+
+def test_a_lease_that_another_run_has_taken_is_lost(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("drainproof.faults.lease._RENEW_S", 0.02)
+    mine = Lease(cluster.api, NAMESPACE, "deployment/vllm", "mine", restore="")
+    mine.take()
+    renewed(cluster, mine, {"labels": {"drainproof.dev/run": "theirs"}})
+    with pytest.raises(UserError, match="was lost"):
+        mine.check()
+    mine.release()
+
+
+def test_a_lease_that_cannot_be_renewed_for_as_long_as_it_holds_is_lost(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Lease(cluster.api, NAMESPACE, "deployment/vllm", "mine", restore="")
+    mine.take()
+    later = time.monotonic() + 16
+    monkeypatch.setattr("drainproof.faults.lease.time.monotonic", lambda: later)
+    with pytest.raises(UserError, match="could not be renewed for 16 s"):
+        mine.check()
+    monkeypatch.undo()
+    mine.release()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from drainproof.faults.observe import endpoints_record, epoch, event_time, metric, pod_record
+from drainproof.faults.observe import (
+    autoscaler_record,
+    endpoints_record,
+    epoch,
+    event_time,
+    metric,
+    pod_record,
+)
 
 METRICS = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -49,6 +56,75 @@ def test_a_pod_under_deletion_tells_when_that_was_asked_for() -> None:
     assert record.grace_s == 60
 
 
+def test_a_pod_that_no_node_takes_tells_why_in_the_schedulers_words() -> None:
+    why = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    item = {
+        "metadata": {"name": "a", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"phase": "Pending", "conditions": [condition | {"message": why}]},
+    }
+    record = pod_record("ADDED", item, 5.0)
+    assert (record.unschedulable, record.node) == (why, "")
+    assert record.created_at == epoch("2026-01-01T00:00:00Z")
+
+
+def test_an_autoscaler_tells_what_it_declares_and_what_it_says() -> None:
+    current = {"averageValue": "2500m", "value": "0"}
+    reason = {"reason": "TooManyReplicas", "message": "the desired count is more than the maximum"}
+    item = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {
+            "name": "keda-hpa-vllm",
+            "uid": "u",
+            "managedFields": [{}],
+            "ownerReferences": [{"kind": "ScaledObject", "name": "vllm"}],
+        },
+        "spec": {"maxReplicas": 3},
+        "status": {
+            "currentReplicas": 1,
+            "desiredReplicas": 3,
+            "lastScaleTime": "2026-01-01T00:00:00Z",
+            "conditions": [
+                {"type": "AbleToScale", "status": "True"},
+                {"type": "ScalingLimited", "status": "True", **reason},
+            ],
+            "currentMetrics": [
+                {"type": "Resource", "resource": {}},
+                {"type": "External", "external": {"current": current}},
+            ],
+        },
+    }
+    record = autoscaler_record("MODIFIED", item, 5.0)
+    assert (record.object, record.made_by) == (
+        "HorizontalPodAutoscaler/keda-hpa-vllm",
+        "ScaledObject/vllm",
+    )
+    assert (record.current, record.desired, record.value) == (1, 3, 2.5)
+    assert record.scaled_at == epoch("2026-01-01T00:00:00Z")
+    assert record.conditions == {
+        "AbleToScale": "True",
+        "ScalingLimited": "True: TooManyReplicas: the desired count is more than the maximum",
+    }
+    assert record.declared == {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "keda-hpa-vllm"},
+        "spec": {"maxReplicas": 3},
+    }
+
+
+def test_a_password_of_a_trigger_is_not_in_the_history() -> None:
+    secret = "sk-" + "0123456789abcdefghij" * 2
+    item = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": "vllm", "uid": "u"},
+        "spec": {"triggers": [{"metadata": {"customHeaders": f"X-Key={secret}"}}]},
+    }
+    assert secret not in str(autoscaler_record("ADDED", item, 5.0))
+
+
 def test_a_container_that_was_started_again_tells_how_it_ended_before() -> None:
     status = {
         "name": "vllm",
@@ -70,20 +146,22 @@ def test_a_container_that_was_started_again_tells_how_it_ended_before() -> None:
 
 
 def test_endpoints_are_joined_over_slices_and_told_apart() -> None:
-    def slice_of(*entries: tuple[str, dict[str, bool]]) -> dict[str, object]:
+    def slice_of(name: str, *entries: tuple[str, dict[str, bool]]) -> dict[str, object]:
         return {
+            "metadata": {"name": name},
             "endpoints": [
-                {"targetRef": {"name": name}, "conditions": conditions}
-                for name, conditions in entries
-            ]
+                {"targetRef": {"name": pod}, "conditions": conditions}
+                for pod, conditions in entries
+            ],
         }
 
     slices = [
-        slice_of(("b", {"ready": True}), ("dying", {"ready": False, "terminating": True})),
-        slice_of(("a", {}), ("unready", {"ready": False})),
+        slice_of("one", ("b", {"ready": True}), ("dying", {"ready": False, "terminating": True})),
+        slice_of("two", ("a", {}), ("unready", {"ready": False})),
     ]
     record = endpoints_record(slices, 1.0)
     assert (record.ready, record.terminating) == (["a", "b"], ["dying"])
+    assert record.slices == {"one": ["b"], "two": ["a"]}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -19,12 +20,15 @@ from drainproof.judge.verdict import Verdict
 from drainproof.progress import NoProgress
 from tests.faults.fake import NAMESPACE, FakeCluster
 from tests.faults.runner import plan
+from tests.streams.bodies import answer
+from tests.streams.test_local import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from drainproof.judge.chaos import ChaosVerdict
+    from tests.streams.raw import Peer
 
 PATIENCE_S = 60
 
@@ -298,3 +302,24 @@ def test_a_change_that_someone_else_makes_meanwhile_is_left(
     run(cluster, tmp_path)
     assert cluster.template["metadata"]["annotations"] == {"team": "search", "version": "2"}
     assert "vllm-1" in cluster.names("ReplicaSet")
+
+
+def test_streams_may_come_from_this_machine_instead_of_a_job(
+    cluster: FakeCluster, tmp_path: Path
+) -> None:
+    async def slow(peer: Peer) -> None:
+        await peer.head()
+        for piece in answer():
+            await peer.chunks(piece)
+            await asyncio.sleep(0.05)
+        await peer.last_chunk()
+        await peer.until_closed()
+
+    before = digest(cluster.template)
+    with Server(slow) as port:
+        verdict = run(cluster, tmp_path, url=f"http://127.0.0.1:{port}")
+    assert verdict.streams > 0
+    assert verdict.whole == verdict.streams
+    assert not any(write.endswith("/jobs") for write in cluster.writes)
+    assert digest(cluster.template) == before
+    assert cluster.residue() == []

@@ -40,7 +40,7 @@ def test_repeats_of_the_manifest_are_not_kept(key: str) -> None:
 
 
 def test_what_checks_look_at_is_kept() -> None:
-    args = ["--model=m", "--max-model-len", "4096", "--shutdown-timeout=60"]
+    args = ["--model=m", "--max-num-batched-tokens", "4096", "--shutdown-timeout=60"]
     reference = {"name": "T", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}
     kept = orjson.loads(snapshot(manifest(args=args, env=[reference])))
     (container,) = kept["items"][0]["spec"]["template"]["spec"]["containers"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,23 @@ def test_a_check_that_breaks_down_is_inconclusive_and_says_so() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        lambda _: iter(["a text"]),
+        lambda _: iter([None]),
+        lambda _: None,
+        lambda workload: iter([workload.finding("spec", 5)]),
+        lambda _: sys.exit(0),
+    ],
+    ids=["a text", "nothing", "no iterator", "no message", "exit"],
+)
+def test_a_check_that_yields_anything_but_findings_is_inconclusive(rule: Rule) -> None:
+    (outcome,) = run(rule).outcomes
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.findings[0].message.startswith("the check itself broke down: ")
+
+
 def test_a_check_looks_only_at_the_kinds_that_it_applies_to() -> None:
     snapshot = Snapshot.of([deployment()])
     only = check(fails, frozenset({"StatefulSet"}))
@@ -121,7 +139,7 @@ def test_a_check_looks_only_at_the_kinds_that_it_applies_to() -> None:
 def test_nothing_to_audit_says_what_there_was_instead() -> None:
     web = deployment(image="nginx:1", args=None)
     error = audit.nothing_to_audit(Snapshot.of([web, scaled_object()]))
-    assert "1 workloads that run no LLM engine drainproof knows, 1 other objects" in error.message
+    assert "1 workload without an LLM engine drainproof knows, 1 other object" in error.message
 
 
 def test_an_unknown_profile_is_an_error() -> None:

@@ -102,6 +102,14 @@ def test_waived_findings_and_waivers_gone_bad_stay_out(tmp_path: Path) -> None:
         ("[]", "expected a baseline"),
         ('{"kind": "drainproof-baseline", "version": 9}', "of version 9; this drainproof reads"),
         ('{"kind": "drainproof-baseline", "version": 1, "findings": [1]}', "a damaged baseline"),
+        (
+            (
+                '{"kind": "drainproof-baseline", "version": 1, "findings": [{"check": "a", '
+                '"subject": "b", "object": "b", "path": "", "level": "error", "count": -1}]}'
+            ),
+            "a damaged baseline: expected counts of at least 1",
+        ),
+        ('{"kind": "drainproof-baseline", "version": "1"}', "of version '1'; this drainproof"),
     ],
 )
 def test_a_file_that_is_no_baseline_is_an_error(text: str, said: str, tmp_path: Path) -> None:

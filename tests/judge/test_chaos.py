@@ -9,6 +9,7 @@ from drainproof.judge.chaos import judge, judge_evidence
 from drainproof.judge.verdict import Verdict
 from drainproof.streams.history import Ending, Fault, Gauge, to_line
 from tests.judge.story import ABORTED, HALF, SILENT, T0, Fate, Story, event
+from tests.streams.bodies import answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def test_a_rollout_that_drains_with_streams_in_flight_passes() -> None:
 
 def test_streams_on_the_old_pod_are_counted_at_deletion_and_at_sigterm() -> None:
     (victim,) = Story().judged().victims
+    assert victim.at_deletion is not None
     # 20 streams of 20 s are in flight; from 119 s on new ones go to the new pod
     assert victim.at_deletion.gauge == 19
     assert victim.at_deletion.least <= 19 <= victim.at_deletion.most
@@ -53,12 +55,42 @@ def test_streams_cut_with_http_200_and_done_are_counted_as_silently_truncated() 
     assert aborts_at(135, SILENT).judged().silently_truncated == 4
 
 
+@pytest.mark.parametrize(("context", "short"), [(10, 0), (11, 110), (None, 110)])
+def test_answers_that_fill_the_context_are_whole(
+    context: int | None, short: int, tmp_path: Path
+) -> None:
+    """And are not known as that in evidence that doesn't tell the context."""
+    filled = b"".join(answer(4, prompt=6))
+    story = Story(fate=lambda _pod, _sent, end: (end, {"raw": filled}), context=context)
+    verdict = story.judged()
+    failed = sum(fault.failed_before + fault.dropped for fault in verdict.faults)
+    assert (verdict.whole, failed, verdict.silently_truncated > 0) == (
+        110 - short,
+        short,
+        short > 0,
+    )
+    (tmp_path / "history.jsonl").write_bytes(b"".join(map(to_line, story.records())))
+    assert judge_evidence(tmp_path).to_json() == verdict.to_json()
+
+
+def test_an_answer_that_ends_early_is_cut_off_where_others_fill_the_context() -> None:
+    filled, early = (b"".join(answer(tokens, prompt=6)) for tokens in (4, 3))
+
+    def fate(pod: str, sent: float, end: float) -> Fate | None:
+        cut = pod == "old" and sent < 135 < end
+        return (135.2, {"raw": early}) if cut else (end, {"raw": filled})
+
+    verdict = Story(fate=fate, container_ended=136, context=10).judged()
+    assert (verdict.verdict, verdict.dropped, verdict.silently_truncated) == (Verdict.FAIL, 4, 4)
+    assert verdict.cause == "engine-aborts-on-sigterm"
+
+
 def test_an_engine_that_hangs_at_sigterm_is_blamed_and_not_the_clients_patience() -> None:
     def fate(pod: str, sent: float, end: float) -> Fate | None:
         if pod == "old" and sent < 135 < end:
             last = round((135 - sent) * 1e6)  # microseconds after the request was sent
             stalled = {"ending": Ending.STALLED, "error": "silent for 40 s"}
-            return 175.0, {"raw": HALF, "arrivals": [[last, len(HALF)]], **stalled}
+            return 175.0, {"raw": HALF, "micros": [last], **stalled}
         return None
 
     verdict = Story(fate=fate, container_ended=160, end=180).judged()
@@ -286,6 +318,7 @@ def test_a_gauge_read_after_sigterm_does_not_speak_for_the_moment_before_it() ->
     late = Gauge(at=T0 + 121.4, pod="old", running=0.0, waiting=None, error="")
     story.extra = [late]
     (victim,) = story.judged().victims
+    assert victim.at_deletion is not None
     assert victim.at_deletion.gauge == 19
 
 

@@ -52,6 +52,22 @@ def test_the_file_is_looked_for_upward_and_the_nearest_counts(tmp_path: Path) ->
     assert load(inner).profile.name == "module"
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        '[tool.drainproof]\nprofile = "module"\n',
+        '[ "tool" . \'drainproof\' ]\nprofile = "module"\n',
+        '[tool]\ndrainproof.profile = "module"\n',
+        '[tool]\n[tool.x]\n[tool.drainproof]\nprofile = "module"\n',
+        'tool.drainproof.profile = "module"\n',
+        'tool = {drainproof = {profile = "module"}}\n',
+    ],
+)
+def test_the_table_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"{written}[project]\nname = 'x'\n")
+    assert load(tmp_path).profile.name == "module"
+
+
 def test_a_pyproject_without_settings_is_passed_by(tmp_path: Path) -> None:
     inner = tmp_path / "a"
     inner.mkdir()
@@ -127,6 +143,8 @@ def test_numbers_of_another_profile_change_nothing(tmp_path: Path) -> None:
         ("[profiles.dev]\nshared_memory_min = 4", 'a size with its unit, such as "8Gi"'),
         ('[profiles.dev]\nshared_memory_min = "4Gib"', 'a size with its unit, such as "8Gi"'),
         ('[profiles.dev]\nshared_memory_min = "64Gi"', "shared_memory_min would be over"),
+        ("[profiles.dev]\ngrace_period_min_s = nan", "grace_period_min_s: expected a number"),
+        ("[profiles.dev]\ngpu_memory_min = inf", "gpu_memory_min: expected a number"),
         ('[profiles.dev]\nneeds_scaler = "no"', "needs_scaler: expected true or false"),
     ],
 )

@@ -74,6 +74,7 @@ def test_files_with_an_underscore_in_front_are_left_alone(tmp_path: Path) -> Non
     [
         ("def (", "cannot be loaded: SyntaxError"),
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError"),
+        ("import sys\nsys.exit(0)", "cannot be loaded: SystemExit"),
         ("x = 1", "expected files with a check in them"),
         (MINE.replace("XY101", "1").replace("{body}", "yield"), "expected an id such as DP104"),
         (MINE.replace("XY101", "DP101").replace("{body}", "yield"), "id DP101 is taken by"),
@@ -104,6 +105,16 @@ def test_an_unknown_slug_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(UserError, match="there is no check") as error:
         registry.load().get("engine-drain")
     assert error.value.hint == "Did you mean engine-drains?"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("Engine_Drains", "engine-drains"), ("dp103", "DP103"), ("DP1O3", "DP103")],
+)
+def test_the_nearest_is_found_whatever_the_case(name: str, near: str) -> None:
+    with pytest.raises(UserError) as error:
+        registry.load().get(name)
+    assert error.value.hint == f"Did you mean {near}?"
 
 
 def test_a_check_is_found_by_slug_and_by_id() -> None:

@@ -17,22 +17,34 @@ from drainproof.judge.streams import (
     judge_stream,
     judge_streams,
 )
-from drainproof.streams.history import ClientDone, Ending, Part, Sent, Stream
+from drainproof.streams.history import ClientDone, Ending, Part, Sent, Stream, pack_body
 from tests.streams.bodies import (
     DONE,
     ERROR,
     OBJECT_ERROR,
     answer,
+    chat_answer,
     chunk,
     event,
     recorded,
+    tgi_answer,
     usage,
 )
+from tests.streams.raw import header
 
 if TYPE_CHECKING:
     from drainproof.streams.history import Record
 
 WHOLE = b"".join(answer())
+
+
+def numbered(*numbers: int, stream: str = "0-0", told: int | None = None) -> list[bytes]:
+    """Return an answer of an engine that numbers its tokens, with these numbers."""
+    *first, last = [f" {stream}#{number}" for number in numbers]
+    count = len(numbers) if told is None else told
+    return [*map(chunk, first), chunk(last, "length"), usage(count), DONE]
+
+
 ONE_FLAW: dict[Outcome, Stream] = {
     Outcome.REFUSED: recorded(WHOLE, ending=Ending.REFUSED),
     Outcome.NO_RESPONSE: recorded(WHOLE, ending=Ending.NO_RESPONSE),
@@ -51,6 +63,7 @@ ONE_FLAW: dict[Outcome, Stream] = {
     Outcome.NO_USAGE: recorded(b"".join([*answer()[:-2], DONE])),
     Outcome.SHORT: recorded(b"".join(answer(4))),
     Outcome.LONG: recorded(b"".join(answer(6))),
+    Outcome.WRONG_TOKENS: recorded(b"".join(numbered(1, 2, 2, 4, 5))),
 }
 """For each outcome a stream that is whole but for that one thing."""
 
@@ -185,6 +198,7 @@ def test_what_the_server_said_names_a_stream_before_how_its_connection_ended() -
         Outcome.NO_DONE,
         Outcome.SHORT,
         Outcome.LONG,
+        Outcome.WRONG_TOKENS,
     ],
 )
 def test_what_a_naive_client_takes_for_whole_is_silently_truncated(outcome: Outcome) -> None:
@@ -206,6 +220,125 @@ def test_what_a_naive_client_takes_for_whole_is_silently_truncated(outcome: Outc
 )
 def test_what_a_client_can_see_or_nobody_can_tell_is_not_silent(outcome: Outcome) -> None:
     assert not judge_stream(ONE_FLAW[outcome]).silently_truncated
+
+
+# ── Tokens that are numbered ────────────────────────────────────────────────────────────────────
+
+FOREIGN = b"".join([*numbered(1, 2)[:1], chunk(" 0-9#2"), *numbered(1, 2, 3, 4, 5)[2:]])
+MASKED = FOREIGN.replace(b" 0-9#2", b"xxxxxx")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"".join(numbered(1, 2, 2, 3, 4)), "in place of token 3 came token 2"),
+        (b"".join(numbered(1, 3, 4, 5, 6)), "in place of token 2 came token 3"),
+        (b"".join(numbered(2, 3, 4, 5, 6)), "in place of token 1 came token 2"),
+        (b"".join(numbered(1, 2, 3, 4, told=5)), "the last of 5 tokens is number 4"),
+        (
+            b"".join(numbered(1, 2, 3, 4, 5)).replace(b"#3", b"#x"),
+            "in place of token 3 came one that is not this stream's",
+        ),
+        (FOREIGN, "in place of token 2 came one that is not this stream's"),
+        (MASKED, "in place of token 2 came one that is not this stream's"),
+    ],
+)
+def test_a_gap_a_repeat_and_a_foreign_token_are_found(body: bytes, words: str) -> None:
+    verdict = judge_stream(recorded(body))
+    assert (verdict.outcome, verdict.detail) == (Outcome.WRONG_TOKENS, words)
+    assert (verdict.effect, verdict.silently_truncated) == (Effect.DROPPED, True)
+
+
+def test_an_answer_of_another_stream_is_found_once_the_engine_is_known_to_number() -> None:
+    records = [
+        recorded(b"".join(numbered(1, 2, 3, 4, 5))),
+        recorded(b"".join(numbered(1, 2, 3, 4, 5, stream="0-7")), id="0-1"),
+    ]
+    outcomes = [verdict.outcome for verdict in judge_streams(records)]
+    assert outcomes == [Outcome.COMPLETE, Outcome.WRONG_TOKENS]
+
+
+def test_an_engine_that_does_not_number_its_tokens_is_not_asked_to() -> None:
+    assert judge_stream(recorded(WHOLE)).outcome is Outcome.COMPLETE
+
+
+# ── Other APIs ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("body", "api", "outcome"),
+    [
+        (chat_answer(), "chat", Outcome.COMPLETE),
+        (chat_answer()[:-1], "chat", Outcome.NO_DONE),
+        (tgi_answer(), "tgi", Outcome.COMPLETE),
+        (tgi_answer()[:-1], "tgi", Outcome.NO_FINISH_REASON),
+        (tgi_answer(4), "tgi", Outcome.SHORT),
+        (tgi_answer(6), "tgi", Outcome.LONG),
+        (tgi_answer(), "completions", Outcome.NO_DONE),
+    ],
+)
+def test_each_api_has_its_own_end(body: list[bytes], api: str, outcome: Outcome) -> None:
+    fixed = None if api == "tgi" else 5
+    stream = recorded(b"".join(body), api=api, expected_tokens=fixed, max_tokens=5)
+    assert judge_stream(stream).outcome is outcome
+
+
+def test_a_stream_that_ends_by_itself_before_the_most_that_it_may_say_is_whole() -> None:
+    body = b"".join([chunk("end", "stop"), usage(1), DONE])
+    stream = recorded(body, expected_tokens=None, max_tokens=5)
+    assert judge_stream(stream).outcome is Outcome.COMPLETE
+
+
+# ── An answer that fills the engine's context ───────────────────────────────────────────────────
+
+FILLED = b"".join(answer(3, prompt=7))
+"""As much as a context of 10 tokens allows, of 5 tokens that were asked for."""
+
+
+@pytest.mark.parametrize("fixed", [5, None])
+def test_an_answer_that_fills_the_context_is_whole(fixed: int | None) -> None:
+    stream = recorded(FILLED, expected_tokens=fixed, max_tokens=5)
+    verdict = judge_stream(stream, context=10)
+    assert (verdict.outcome, verdict.effect, verdict.silently_truncated) == (
+        Outcome.COMPLETE,
+        Effect.WHOLE,
+        False,
+    )
+
+
+SHORT = {
+    "the context is unknown": (FILLED, None),
+    "the context is larger": (FILLED, 11),
+    "the prompt alone is said to be more": (FILLED, 9),
+    "the prompt is not told": (b"".join(answer(3)), 3),
+    "the prompt is said to be nothing": (b"".join(answer(3, prompt=0)), 3),
+    "the prompt is no number": (FILLED.replace(b'"prompt_tokens":7', b'"prompt_tokens":"7"'), 10),
+    "the engine stopped by itself": (FILLED.replace(b'"length"', b'"stop"'), 10),
+}
+"""Answers of 3 tokens of 5, and the engine's context, which none of them is seen to fill."""
+
+
+@pytest.mark.parametrize("why", SHORT)
+def test_an_answer_that_ends_before_its_length_and_the_context_is_short(why: str) -> None:
+    body, context = SHORT[why]
+    verdict = judge_stream(recorded(body), context=context)
+    assert (verdict.outcome, verdict.detail) == (Outcome.SHORT, "3 of 5 tokens")
+    assert verdict.silently_truncated
+
+
+def test_an_answer_that_fills_the_context_is_whole_only_if_nothing_else_is_wrong() -> None:
+    cut = b"".join(answer(3, prompt=7)[:-1])
+    assert judge_stream(recorded(cut), context=10).outcome is Outcome.NO_DONE
+
+
+@pytest.mark.parametrize(
+    ("target", "outcome"), [({"max_model_len": 10}, Outcome.COMPLETE), ({}, Outcome.SHORT)]
+)
+def test_the_context_is_what_the_header_of_a_history_tells(
+    target: dict[str, int], outcome: Outcome
+) -> None:
+    records: list[Record] = [header(**target), recorded(FILLED)]
+    assert [verdict.outcome for verdict in judge_streams(records)] == [outcome]
 
 
 # ── Reading server-sent events ──────────────────────────────────────────────────────────────────
@@ -251,8 +384,7 @@ def timed() -> Stream:
     """A whole stream sent at 1000.5, whose events come 10 ms apart but for 1 s after the third."""
     events = answer()
     micros = [10_000, 20_000, 30_000, 1_030_000, 1_040_000, 1_050_000, 1_060_000]
-    arrivals = [[at, len(event)] for at, event in zip(micros, events, strict=True)]
-    return recorded(WHOLE, arrivals=arrivals)
+    return recorded(WHOLE, read_sizes=[len(event) for event in events], micros=micros)
 
 
 def test_time_to_first_token_counts_from_when_the_request_was_due() -> None:
@@ -292,7 +424,10 @@ def parts_of(stream: Stream, *cuts: int) -> list[Record]:
     pieces = [
         recorded(WHOLE[start:end], id=stream.id, parts=len(cuts)) for start, end in pairwise(edges)
     ]
-    heads = [Part(id=piece.id, arrivals=piece.arrivals, body=piece.body) for piece in pieces[:-1]]
+    heads = [
+        Part(id=piece.id, waits=piece.waits, sizes=piece.sizes, body=piece.body)
+        for piece in pieces[:-1]
+    ]
     return [*heads, pieces[-1]]
 
 
@@ -343,11 +478,14 @@ def test_parts_of_a_stream_that_nothing_else_is_known_of_are_unaccounted() -> No
 @pytest.mark.parametrize(
     "damage",
     [
-        {"body": "!"},
-        {"body": "eJw="},
-        {"arrivals": [[1, 3]]},
-        {"arrivals": [[1, "x"]]},
-        {"arrivals": [1]},
+        {"body": b"!"},
+        {"body": b"not packed"},
+        {"body": pack_body(WHOLE)[:-8]},
+        {"sizes": [3]},
+        {"sizes": ["x"]},
+        {"sizes": 1},
+        {"waits": []},
+        {"waits": 1},
     ],
 )
 def test_a_damaged_record_is_unaccounted_and_not_a_crash(damage: dict[str, Any]) -> None:

@@ -131,6 +131,29 @@ def test_any_single_flaw_is_found(case: tuple[int, Flaw]) -> None:
     assert judge_stream(stream).outcome is not Outcome.COMPLETE
 
 
+@given(TOKENS, st.integers(1, 30), st.integers(1, 60))
+def test_an_answer_of_fewer_tokens_is_whole_only_if_it_fills_the_context(
+    tokens: int, prompt: int, context: int
+) -> None:
+    """Of 30 tokens that were asked for."""
+    stream = recorded(b"".join(answer(tokens, prompt=prompt)), expected_tokens=30)
+    whole = tokens == 30 or prompt + tokens == context
+    told = judge_stream(stream, context=context).outcome
+    assert told is (Outcome.COMPLETE if whole else Outcome.SHORT)
+
+
+@given(flawed(), st.integers(1, 30))
+def test_any_single_flaw_is_found_in_an_answer_that_fills_the_context(
+    case: tuple[int, Flaw], prompt: int
+) -> None:
+    """Of 99 tokens that were asked for."""
+    tokens, (body, changes) = case
+    told = b'"prompt_tokens":%d,"completion_tokens"' % prompt
+    body = body.replace(b'"completion_tokens"', told)
+    stream = replace(recorded(body, expected_tokens=99), **changes)
+    assert judge_stream(stream, context=prompt + tokens).outcome is not Outcome.COMPLETE
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_checker_or_pass_it(body: bytes) -> None:
     assert judge_stream(recorded(body)).outcome is not Outcome.COMPLETE

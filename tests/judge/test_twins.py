@@ -17,6 +17,8 @@ from tests.manifests import deployment
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from drainproof.model.workload import Workload
+
 CHECKS = registry.load(kind="manifest").checks
 ALONE = [check for check in CHECKS if audit.ALONE.issuperset(check.arguments)]
 FIXTURES = content("fixtures") / "manifests"
@@ -81,13 +83,27 @@ def test_a_check_that_asks_for_the_workload_alone_runs_once_for_all_twins(
 
 
 def test_what_is_said_of_a_twin_points_into_the_twin() -> None:
-    objects = [deployment(lifecycle=None), renamed(deployment(lifecycle=None))]
+    objects = [deployment(volumeMounts=None), renamed(deployment(volumeMounts=None))]
     result = audit.run(Snapshot.of(objects), PROFILES["production"], ALONE)
-    places = {item.object for outcome, item in result.findings if outcome.check.id == "DP104"}
+    places = {item.object for outcome, item in result.findings if outcome.check.id == "DP301"}
     assert places == {"Deployment/inference/llama", "Deployment/elsewhere/twin"}
 
 
 def test_a_difference_anywhere_in_the_pods_makes_no_twin() -> None:
-    other = renamed(deployment(lifecycle=None))
+    other = renamed(deployment(volumeMounts=None))
     objects = [deployment(), other]
     assert said(objects, "twin") != said(objects, "llama")
+
+
+def test_what_is_made_of_a_pod_template_is_made_once_for_all_twins() -> None:
+    made: list[str] = []
+
+    def note(workload: Workload) -> int:
+        made.append(workload.name)
+        return len(made)
+
+    other = renamed(deployment())
+    other["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 77
+    first, twin, different = Snapshot.of([deployment(), renamed(deployment()), other]).workloads
+    assert (first.once(note), twin.once(note), different.once(note)) == (1, 1, 2)
+    assert made == ["llama", "twin"]

@@ -13,7 +13,7 @@ from drainproof.judge.registry import load
 from drainproof.judge.verdict import Verdict
 from drainproof.model.snapshot import Snapshot
 from drainproof.report.rows import rows
-from tests.manifests import Raw, deployment
+from tests.manifests import Raw, deployment, scaled_object
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +115,20 @@ def test_waivers_gone_bad_can_be_ignored_where_the_input_is_a_part(tmp_path: Pat
     assert messages(result) == []
 
 
+def test_where_some_manifests_are_audited_waivers_may_be_for_others_but_not_expired(
+    tmp_path: Path,
+) -> None:
+    listed = written(
+        tmp_path,
+        {**WHOLE, "subject": "Deployment/other/*"},
+        {**WHOLE, "subject": "Deployment/other/*", "expires": "2026-11-23"},
+        {**WHOLE, "expires": "2026-11-23"},
+    )
+    audit = Audit(Snapshot.of([BAD]), Config(waivers=listed, partial=True), today=TODAY)
+    _, expired = messages(audit.run([CHECKS.get("prestop-delay")]))
+    assert "expired on 2026-11-23, so 1 finding of it counts again" in expired
+
+
 def test_a_waiver_of_a_check_that_does_not_run_is_left_alone(tmp_path: Path) -> None:
     listed = written(tmp_path, {**WHOLE, "check": "has-scaler"})
     assert messages(audited(listed, deployment())) == []
@@ -158,6 +172,32 @@ def test_an_annotation_that_is_expired_or_waives_nothing_fails_on_its_subject() 
         assert finding.path == f"metadata.annotations[waive.drainproof.dev/{slug}]"
 
 
+def test_an_annotation_on_an_object_that_is_no_workload_waives_nothing_and_fails() -> None:
+    stray = scaled_object()
+    stray["metadata"]["annotations"] = {
+        "waive.drainproof.dev/prestop-delay": "{reason: r, owner: o, expires: 2027-01-31}"
+    }
+    made = {**stray, "kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2"}
+    made["metadata"] = {
+        **stray["metadata"],
+        "ownerReferences": [{"kind": "ScaledObject", "name": "llama", "controller": True}],
+    }
+    (said,) = messages(audited((), deployment(), stray, made))
+    assert said.startswith("the waiver of prestop-delay on ScaledObject/inference/llama waives")
+
+
+def test_a_token_in_a_reason_is_never_shown(tmp_path: Path) -> None:
+    token = "hf_" + "a1B2c3D4" * 4
+    (waiver,) = written(tmp_path, {**WHOLE, "reason": f"until {token} is gone"})
+    assert waiver.said.startswith("until [hidden:a-Hugging-Face-token] is gone (team-batch")
+
+
+@pytest.mark.parametrize("name", ["waivers", "DP001"])
+def test_waivers_themselves_cannot_be_waived(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"w\.yaml:2: .* on waivers themselves"):
+        audited(written(tmp_path, {**WHOLE, "check": name}))
+
+
 @pytest.mark.parametrize(
     ("value", "check", "said"),
     [
@@ -178,6 +218,27 @@ def test_an_annotation_that_cannot_be_read_is_bad_input_and_the_rest_is_audited(
     assert len(messages(result)) == 1
 
 
+def test_an_annotation_of_the_pod_template_is_bad_input() -> None:
+    obj = annotated("{reason: r, owner: o, expires: 2027-01-31}")
+    annotations = obj["metadata"].pop("annotations")
+    obj["spec"]["template"]["metadata"]["annotations"] = annotations
+    result = audited((), obj)
+    (problem,) = result.problems
+    assert "on the pod template, where it waives nothing" in problem.message
+    (key,) = annotations
+    assert problem.path == f"spec.template.metadata.annotations[{key}]"
+    assert result.exit_code is ExitCode.ERROR
+    assert len(messages(result)) == 1
+
+
+def test_an_annotation_of_a_pod_is_its_own() -> None:
+    deployment = annotated("{reason: r, owner: o, expires: 2027-01-31}")
+    template = deployment["spec"]["template"]
+    metadata = {**deployment["metadata"], "labels": template["metadata"].get("labels", {})}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+    assert audited((), pod).problems == ()
+
+
 @pytest.mark.parametrize("field", list(WHOLE))
 def test_every_field_of_a_waiver_is_required(field: str, tmp_path: Path) -> None:
     for missing in ({}, {field: ""}, {field: None}, {field: 7}):
@@ -191,7 +252,10 @@ def test_every_field_of_a_waiver_is_required(field: str, tmp_path: Path) -> None
     [
         ("waivers:\n- [\n", r"w\.yaml:\d: not YAML"),
         ("- check: x\n", "expected a list under the one key waivers"),
-        ("waivers: {}\n", "expected a list under the one key waivers"),
+        ("waivers: {}\n", "expected a list under the one key waivers, found a mapping"),
+        ("waivers:\n", "expected a list under the one key waivers, found null"),
+        ("waiver: []\n", "expected a list under the one key waivers, found the keys waiver"),
+        ("", "expected a list under the one key waivers, found none"),
         ("waivers: []\nprofile: dev\n", "expected a list under the one key waivers"),
         ("waivers:\n- until 2027\n", r"w\.yaml:2: waivers\[0\]: expected check, subject"),
         ("waivers:\n- {expires: tomorrow}\n", r"waivers\[0\]\.check: expected the slug"),

@@ -121,7 +121,7 @@ def play(
     return list(history.read(path))
 
 
-def header() -> history.Header:
+def header(**target: object) -> history.Header:
     return history.Header(
-        version=history.VERSION, tool="test", at=0.0, fault="none", target={}, load={}
+        version=history.VERSION, tool="test", at=0.0, fault="none", target=target, load={}
     )
