@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := drainproof checks fixtures/engines tests bench docs conftest.py
 
-.PHONY: help setup demo test test-engine check format lock docs bench-audit bench-streams clean
+.PHONY: help setup demo test test-thorough test-pythons check format lock image-lock sbom docs licences audit-lock policies chart bench-audit bench-streams bench-chaos bench-judge bench-simulate bench-policies bench-report clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,16 @@ demo: setup ## A real vLLM in a real cluster, the module's way and the right way
 	$(BIN)/python -m fixtures.demo
 
 test: check ## Every test, the end-to-end ones on the embedded cluster included
-	$(BIN)/pytest -m "not thorough"
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder -m "not e2e and not thorough"
+	$(BIN)/pytest -m "e2e and not thorough"
 
-test-engine: setup ## Every case on the real engine, those that `make test` leaves to the simulated one included
-	$(BIN)/pytest tests/e2e/test_real_engine.py
+test-thorough: setup ## What `make test` leaves out: other examples of each property, cases that others show, other Pythons
+	$(BIN)/pytest -n auto -m hypothesis --hypothesis-profile=search
+	$(BIN)/pytest -m thorough
+	$(MAKE) test-pythons
+
+test-pythons: setup ## The unit tests on each newer Python that this machine has or Debian lends; PYTHONS="3.13 3.14" for some
+	$(BIN)/python -m tests.pythons $(PYTHONS)
 
 check: setup ## Format check, lint, types
 	$(BIN)/ruff format --check .
@@ -41,15 +47,49 @@ format: setup ## Format and fix what can be fixed
 
 lock: setup ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml --output-file requirements.lock --upgrade
+	$(MAKE) image-lock
+
+image-lock: setup ## Write deploy/requirements.lock anew: what the image installs, at requirements.lock's versions
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --constraint requirements.lock pyproject.toml --output-file deploy/requirements.lock
+
+sbom: setup ## Write deploy/sbom.cdx.json anew: what the image installs, as CycloneDX
+	$(BIN)/python -m docs.sbom
 
 docs: setup ## Write docs/checks and the README's table anew from the checks
 	$(BIN)/python -m docs.generate
 
+licences: setup ## Write the licences of all dependencies; fails where one is unknown or not accepted
+	$(BIN)/python -m docs.licences
+
+audit-lock: setup ## Known vulnerabilities of what the lock files name; make says Error 1 for some, Error 3 where nobody could tell
+	$(BIN)/python -m docs.advisories
+
+policies: setup ## Write the policies and their Kyverno tests anew from their rules
+	$(BIN)/python -m drainproof.policies.folder
+
+chart: setup ## Write the Helm chart of the scheduled audit anew
+	$(BIN)/python -m drainproof.install.chart
+
 bench-audit: setup ## drainproof audit beside kube-score, one generated file
 	$(BIN)/python bench/audit/run.py
 
-bench-streams: setup ## The stream client beside Go's net/http and a C epoll reader
+bench-streams: setup ## The stream client beside Go, C, aiohttp and httpx: cost, streams on a core, memory
 	$(BIN)/python bench/streams/run.py
+
+bench-chaos: setup ## A chaos run beside the same faults by kubectl: how much longer it takes
+	$(BIN)/python -m bench.chaos.run
+
+bench-judge: setup ## The verdict on a million streams of 100 events: seconds, memory, and the same for a tenth
+	$(BIN)/python bench/judge/run.py
+
+bench-simulate: setup ## drainproof simulate beside Ciw and plain SimPy: requests a second; 1,000 replicas
+	$(BIN)/python bench/simulate/run.py
+
+bench-policies: setup ## Kyverno with all policies beside drainproof audit, one generated file
+	$(BIN)/python bench/policies/run.py
+
+bench-report: setup ## The HTML pages of 1,000 workloads and of 100,000 streams in Chromium: MB, seconds to open
+	$(BIN)/python bench/report/run.py
 
 clean: ## Remove .venv and what tools leave; the cache and a running cluster stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build

@@ -13,6 +13,7 @@ from drainproof.content import content
 from drainproof.judge import registry
 from drainproof.judge.registry import SECTIONS
 from drainproof.judge.waivers import IN_FORCE
+from drainproof.policies.reach import at_admission
 
 if TYPE_CHECKING:
     from drainproof.judge.registry import Check
@@ -82,6 +83,10 @@ def page(check: Check) -> str:
     lines += [f"`{check.id}` · {check.severity.value} · {check.kind} · looks at {kinds}", ""]
     for name in SECTIONS:
         lines += [f"## {name}", "", _markdown(check.section(name)), ""]
+    if check.kind == "manifest":
+        link = f"A Kyverno [policy](../../policies/{check.slug}/policy.yaml)"
+        said = re.sub(r"^policy", link, at_admission(check)).replace("none:", "No policy:")
+        lines += ["## At admission", "", f"{_markdown(said)}.", ""]
     folder = content("fixtures") / "manifests" / check.slug
     for kind, title in (("bad", "fails"), ("good", "passes")):
         example = next(iter(sorted(folder.glob(f"{kind}-*.yaml"))), None)

@@ -54,7 +54,8 @@ _OPTIONS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("--target", "drainproof_target", {
         "metavar": "KIND/NAME", "help": "Workload that checks/chaos disturbs."}),
     ("--fault", "drainproof_faults", {
-        "action": "append", "metavar": "NAME", "help": "Fault that checks/chaos does."}),
+        "action": "append", "metavar": "NAME[:KEY=VALUE,…]",
+        "help": "Fault that checks/chaos does; all that can be by default."}),
 )  # fmt: skip
 """Option, where its value is kept, and how pytest's parser takes it."""
 
@@ -205,6 +206,13 @@ def _snapshot(config: pytest.Config) -> Snapshot:
         raise UserError("expected either --manifests or --context, found both")
     base = config.invocation_params.dir
     if manifests:
+        if "-" in manifests and (
+            config.getoption("capture") != "no" or config.getoption("dist", "no") != "no"
+        ):
+            raise UserError(
+                "--manifests -: pytest keeps standard input from what it runs",
+                hint="Name a file, or run it with -s and without -n.",
+            )
         from drainproof.collect import files  # noqa: PLC0415 - same
 
         values: list[str] = config.getoption("drainproof_values") or []

@@ -5,12 +5,34 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TextIO
+
+from drainproof.report.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
+
+
+class Row(NamedTuple):
+    """One line on how things stand; its texts may be anyone's."""
+
+    label: str
+    """A word or two."""
+    words: str
+    alarm: bool = False
+    """Whether it is bad news."""
+
+
+class Status(Protocol):
+    """How long work stands, for whoever shows it. Asked from one thread."""
+
+    def rows(self) -> Sequence[Row]:
+        """Return how it stands now, what matters most first."""
+
+    def close(self) -> None:
+        """Keep count of it no more."""
 
 
 class Progress(Protocol):
@@ -21,6 +43,13 @@ class Progress(Protocol):
 
     def step(self, name: str, estimate_s: float | None = None) -> AbstractContextManager[None]:
         """Return a context manager around one piece of work expected to take ``estimate_s``."""
+
+    def follow(self, begin: Callable[[], Status]) -> AbstractContextManager[None]:
+        """Return a context manager around work whose state may be shown while it goes on.
+
+        Args:
+            begin: Called only if it is shown, before the work begins.
+        """
 
 
 def duration(seconds: float) -> str:
@@ -41,14 +70,12 @@ class PlainProgress:
         self._out = out or sys.stderr
         self._every = every_s
         self._start = time.monotonic()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may have a line in the midst of another
 
     def line(self, text: str) -> None:
         """Print one line, stamped with minutes and seconds since the start."""
-        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
         with self._lock:
-            self._out.write(f"[{minutes:02}:{seconds:02}] {text}\n")
-            self._out.flush()
+            self._write(f"[{self._elapsed()}] {printable(text)}")
 
     @contextmanager
     def step(self, name: str, estimate_s: float | None = None) -> Iterator[None]:
@@ -80,6 +107,18 @@ class PlainProgress:
             done.set()
             ticker.join()
 
+    def follow(self, begin: Callable[[], Status]) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol's shape
+        """Show nothing more than the lines."""
+        return nullcontext()
+
+    def _elapsed(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
+        return f"{minutes:02}:{seconds:02}"
+
+    def _write(self, line: str) -> None:
+        self._out.write(f"{line}\n")
+        self._out.flush()
+
 
 class NoProgress:
     """Says nothing; for tests and for pytest, which has its own way to show progress."""
@@ -91,3 +130,7 @@ class NoProgress:
     def step(self, name: str, estimate_s: float | None = None) -> Iterator[None]:  # noqa: ARG002 - the protocol's shape
         """Run the step in silence."""
         yield
+
+    def follow(self, begin: Callable[[], Status]) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol's shape
+        """Show nothing."""
+        return nullcontext()

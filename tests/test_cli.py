@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,9 +11,6 @@ import yaml
 
 from drainproof.cli import COMMANDS
 from tests.manifests import deployment, scaled_object
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GOOD = yaml.safe_dump_all([deployment(), scaled_object()])
 BAD = yaml.safe_dump_all([deployment(lifecycle=None), scaled_object()])
@@ -185,6 +182,17 @@ def test_a_baseline_is_written_and_leaves_new_findings_only(
     assert (done.returncode, done.stdout.count("no preStop hook")) == (1, 1)
 
 
+@pytest.mark.parametrize("option", [["--format", "json"], ["--output", "report.txt"]])
+def test_a_baseline_is_not_written_where_a_report_is_asked_for_too(
+    manifests: Path, tmp_path: Path, option: list[str]
+) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    known = tmp_path / "known.json"
+    done = run("audit", manifests, *FEW, "--write-baseline", known, *option)
+    assert (done.returncode, known.exists()) == (2, False)
+    assert "without --format, --output and --github-step-summary" in done.stderr
+
+
 def test_settings_of_the_working_directory_hold(
     manifests: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,16 +222,41 @@ def test_a_waiver_in_a_file_lets_a_finding_stay(manifests: Path, tmp_path: Path)
     assert f"error  waivers DP001  {waivers}:6" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--fault", "reboot"], "--fault: no fault is called 'reboot'"),
+        (["--api", "grpc"], "--api: expected one of completions, chat, tgi, found 'grpc'"),
+        (["--token-env", "TOKEN"], "--token-env: expected with --url only"),
+        (["--plan", "plan.yaml"], "plan.yaml:2: raet: no setting has this name"),
+    ],
+)
+def test_a_chaos_run_that_is_asked_for_wrongly_is_one_error_before_any_cluster_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plan.yaml").write_text("tokens: 9\nraet: 2\nfaults: [rollout]\n")
+    done = run("chaos", "deployment/x", "--context", "none", "-n", "n", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_rules_are_listed_and_explained() -> None:
     assert "DP103  manifest  rolling-update" in run("rules").stdout
+    assert "At admission\n    none: which flags" in run("rules", "known-flags").stdout
+    assert "At admission" not in run("rules", "restarts").stdout
     explained = run("rules", "rolling-update").stdout
+    assert "\nAt admission\n    policy" in explained
     assert explained.startswith("rolling-update (DP103, error, manifest)\n\nRolling updates keep")
     assert "\nWhy\n" in explained
 
 
 def test_the_help_lists_every_command_without_loading_any() -> None:
     code = (
-        "import sys\nfrom drainproof import cli\nsys.argv = ['drainproof', '--help']\n"
+        "import os, sys\nfrom drainproof import cli\nsys.argv = ['drainproof', '--help']\n"
+        "os._exit = sys.exit\n"
         "try:\n    cli.main()\nexcept SystemExit: pass\n"
         "print(sorted(name for name in sys.modules if name.startswith('drainproof.')))"
     )
@@ -232,7 +265,7 @@ def test_the_help_lists_every_command_without_loading_any() -> None:
     )
     *listed, loaded = done.stdout.strip().splitlines()
     assert [name for name in COMMANDS if not any(name in line for line in listed)] == []
-    assert loaded == "['drainproof.cli', 'drainproof.errors']"
+    assert loaded == "['drainproof.cli', 'drainproof.errors', 'drainproof.examples']"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
@@ -266,7 +299,7 @@ def test_a_breakdown_is_one_error_and_a_traceback_only_if_asked_for(debug: str) 
 def test_the_audit_of_files_loads_no_kubernetes_client(manifests: Path) -> None:
     (manifests / "a.yaml").write_text(GOOD)
     code = (
-        "import sys\nfrom drainproof import cli\n"
+        "import os, sys\nfrom drainproof import cli\nos._exit = sys.exit\n"
         f"sys.argv = ['drainproof', 'audit', {str(manifests)!r}]\n"
         "try:\n    cli.main()\nexcept SystemExit: pass\n"
         "print([name for name in ('kubernetes', 'rich', 'yaml', 'uvloop') if name in sys.modules])"
@@ -287,3 +320,141 @@ def test_a_reader_that_goes_away_is_no_error(manifests: Path) -> None:
         process.stdout.close()  # as `| head -n 1` does; far more is to come
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) == 1
+
+
+def test_a_reader_that_goes_away_does_not_change_the_exit_code(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    command = [sys.executable, "-m", "drainproof", "audit", str(manifests), *FEW]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", [("audit", "FILES"), ("fix", "FILES"), ("rules",), ("--help",)])
+def test_a_full_disk_is_one_error(manifests: Path, command: tuple[str, ...]) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    arguments = [str(manifests) if part == "FILES" else part for part in command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "drainproof", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("cannot be written: No space left on device")
+    assert "broke down" not in done.stderr
+
+
+def test_nothing_to_audit_says_which_engines_are_known(manifests: Path) -> None:
+    """To annotate another engine as one of them would be false."""
+    obj = deployment(image="ollama/ollama:0.5.7", args=["serve"])
+    (manifests / "a.yaml").write_text(yaml.safe_dump(obj))
+    done = run("audit", manifests)
+    assert done.returncode == 2
+    for engine in ("vLLM (vllm)", "SGLang (sglang)", "NIM (nim)"):
+        assert engine in done.stderr
+    assert "drainproof.dev/engine: vllm" not in done.stderr
+
+
+def in_shell(redirected: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command whose standard input or output is closed."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -m drainproof "$@" {redirected}', sys.executable]
+        + [str(argument) for argument in arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("command", [("audit", "FILES"), ("fix", "FILES"), ("rules",), ("--help",)])
+def test_a_report_that_nobody_can_get_is_one_error(
+    manifests: Path, command: tuple[str, ...]
+) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    arguments = [str(manifests) if part == "FILES" else part for part in command]
+    done = in_shell(">&-", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("cannot be written: Bad file descriptor")
+    assert "broke down" not in done.stderr
+
+
+def test_standard_output_may_be_closed_where_the_report_goes_to_a_file(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    report = manifests.parent / "report.json"
+    done = in_shell(">&-", "audit", manifests, *FEW, f"--format=json={report}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert orjson.loads(report.read_bytes())["findings"] == []
+
+
+def test_standard_input_that_is_closed_is_one_error() -> None:
+    done = in_shell("<&-", "audit", "-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: standard input is closed: expected manifests on it\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("",), "expected a file or a folder, found an empty name"),
+        (("FILES", "--format", "html="), "--format html=: expected a file after the =, found none"),
+        (("FILES", "--output", ""), "--output: expected a file, found an empty name"),
+    ],
+)
+def test_an_empty_name_is_one_error(manifests: Path, arguments: tuple[str, ...], said: str) -> None:
+    (manifests / "a.yaml").write_text(GOOD)
+    done = run("audit", *(manifests if part == "FILES" else part for part in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == f"error: {said}"
+
+
+def test_an_error_does_not_act_on_what_shows_it(tmp_path: Path) -> None:
+    file = tmp_path / "drainproof.toml"
+    file.write_text('profile = "a\\u001b[31m\\n::error::b"\n')
+    done = run("audit", tmp_path, "--config", file)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert not any(line.lstrip().startswith("::") for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("option", ["--format=json=", "--output=", "--write-baseline=", "--save="])
+def test_nothing_is_written_over_a_manifest(manifests: Path, option: str) -> None:
+    file = manifests / "a.yaml"
+    file.write_text(GOOD)
+    done = run("audit", manifests, f"{option}{manifests}/../{manifests.name}/a.yaml")
+    assert done.returncode == 2
+    assert "would be overwritten" in done.stderr
+    assert file.read_text() == GOOD
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown"])
+def test_a_terminal_that_lacks_a_letter_gets_its_number(manifests: Path, form: str) -> None:
+    (manifests / "a.yaml").write_text(BAD)
+    done = subprocess.run(
+        [sys.executable, "-m", "drainproof", "audit", str(manifests), "--format", form],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert done.stdout.isascii()
+
+
+def test_among_some_manifests_there_may_be_nothing_to_audit(manifests: Path) -> None:
+    (manifests / "a.yaml").write_text("on: push\n")
+    assert run("audit", manifests).returncode == 2
+    done = run("audit", manifests, "--partial")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing to audit" in done.stderr
+    (manifests / "b.yaml").write_text("{")
+    assert run("audit", manifests, "--partial").returncode == 2
+    (manifests / "b.yaml").write_text(BAD)
+    assert run("audit", manifests, "--partial").returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -38,6 +39,39 @@ def test_the_pre_commit_hook_fails_on_the_files_that_it_is_given(manifest: Path)
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "prestop-delay" in done.stdout
+
+
+def test_the_pre_commit_hook_lets_a_commit_pass_that_changes_no_llm_workload(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ci.yaml").write_text("on: push\n")
+    command = [*shlex.split(HOOKS[0]["entry"]), str(tmp_path / "ci.yaml")]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+
+
+def test_the_pre_commit_hook_leaves_the_settings_of_the_project_alone(manifest: Path) -> None:
+    """An option would go before the same setting of a config file."""
+    (manifest.parent / "drainproof.toml").write_text('ignore = ["*"]\n')
+    command = [*shlex.split(HOOKS[0]["entry"]), manifest.name]
+    done = subprocess.run(
+        command,
+        env=environment(),
+        cwd=manifest.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "no check is left to run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "taken"), [("deploy/a.yaml", True), ("chart/templates/a.yaml", False)]
+)
+def test_the_pre_commit_hook_leaves_the_templates_of_charts_alone(
+    file: str, *, taken: bool
+) -> None:
+    assert (re.search(HOOKS[0]["exclude"], file) is None) is taken
 
 
 def step(manifest: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], Path]:

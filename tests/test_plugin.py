@@ -48,6 +48,33 @@ def test_a_failure_is_the_finding_and_no_traceback(
     assert "plugin.py" not in done.stdout.str()
 
 
+def test_no_name_acts_on_a_terminal_or_a_ci_log(pytester: pytest.Pytester, manifests: Path) -> None:
+    hostile = deployment(lifecycle=None, image="vllm/vllm-openai:v0.32.0")
+    hostile["metadata"]["name"] = "a\x1b[31m\n::error::b ##[add-mask]c"
+    broken = deployment(lifecycle={"preStop": "a\n::error::b"})
+    broken["metadata"]["name"] = hostile["metadata"]["name"]
+    (manifests / "a.yaml").write_text(yaml.safe_dump_all([hostile, broken]))
+    done = pytester.runpytest(CHECKS, "--manifests", manifests, "-v", "--color=no")
+    shown = done.stdout.str()
+    assert "prestop-delay[Deployment/inference/a\\x1b[31m\\x0a::error::b" in shown
+    assert "\x1b" not in shown
+    assert "##[" not in shown
+    assert not any(line.lstrip().startswith("::") for line in done.outlines)
+
+
+def test_standard_input_is_pytests_own(pytester: pytest.Pytester, manifests: Path) -> None:
+    text = (manifests / "a.yaml").read_text()
+    done = pytester.run(
+        sys.executable, "-m", "pytest", CHECKS, "--manifests", "-", stdin=text.encode()
+    )
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*--manifests -: pytest keeps standard input*", "*run it with -s*"])
+    done = pytester.run(
+        sys.executable, "-m", "pytest", CHECKS, "--manifests", "-", "-s", stdin=text.encode()
+    )
+    done.assert_outcomes(passed=2, failed=1)
+
+
 def test_items_are_selected_by_keyword_and_by_marker(
     pytester: pytest.Pytester, manifests: Path
 ) -> None:

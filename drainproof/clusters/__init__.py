@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from drainproof.clusters.places import engines_folder
@@ -140,6 +140,8 @@ class ClusterStatus:
     problem: str
     """Why it can't be used; empty if it can."""
     cluster: Cluster | None
+    stacks: Mapping[str, str] = field(default_factory=dict)
+    """What is wrong with each stack that is there, by its name; empty if it serves."""
 
     @property
     def healthy(self) -> bool:
@@ -152,6 +154,7 @@ def up(
     *,
     progress: Progress,
     engines: Path | None = None,
+    stacks: Sequence[str] = (),
 ) -> Cluster:
     """Bring a cluster up and return it: two Ready nodes, Services, DNS, storage, metrics.
 
@@ -163,6 +166,7 @@ def up(
         progress: What is going on is reported to it.
         engines: The folder that nodes see, read-only, at ``ENGINES_MOUNT``; it may be filled
             later. By default it is in the user's cache folder.
+        stacks: What is installed in it, if it is not there already: ``keda``, ``prometheus``.
 
     Raises:
         UserError: This machine lacks something (all of it is listed, before any work), or
@@ -170,7 +174,7 @@ def up(
     """
     from drainproof.clusters import lifecycle
 
-    return lifecycle.up(name, progress, engines or engines_folder())
+    return lifecycle.up(name, progress, engines or engines_folder(), stacks)
 
 
 def down(name: str = DEFAULT_NAME, *, progress: Progress) -> bool:

@@ -8,12 +8,19 @@ import click
 
 from drainproof import clusters
 from drainproof.errors import ExitCode
+from drainproof.examples import examples
 from drainproof.progress import PlainProgress
 
 _name = click.option("--name", default="drainproof", show_default=True, help="The cluster's name.")
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        "drainproof cluster up --with keda,prometheus",
+        "drainproof audit --context kind-drainproof -A",
+        "drainproof cluster down",
+    )
+)
 def cluster() -> None:
     """Bring up a real Kubernetes of drainproof's own, or take it down.
 
@@ -21,15 +28,25 @@ def cluster() -> None:
     """
 
 
-@cluster.command()
+@cluster.command(
+    epilog=examples("drainproof cluster up", "drainproof cluster up --with keda,prometheus")
+)
 @_name
-def up(name: str) -> None:
+@click.option(
+    "--with",
+    "stacks",
+    default="",
+    metavar="STACK,…",
+    help="What is installed in it, if it is not there already: keda, prometheus.",
+)
+def up(name: str, stacks: str) -> None:
     """Bring the cluster up; one that is healthy is used as it is."""
-    found = clusters.up(name, progress=PlainProgress())
+    wanted = [one.strip() for one in stacks.split(",") if one.strip()]
+    found = clusters.up(name, progress=PlainProgress(), stacks=wanted)
     click.echo(f"context: {found.context}\nkubeconfig: {found.kubeconfig}")
 
 
-@cluster.command()
+@cluster.command(epilog=examples("drainproof cluster down", "drainproof cluster down --name mine"))
 @_name
 def down(name: str) -> None:
     """Remove the cluster and everything that runs for it."""
@@ -37,7 +54,7 @@ def down(name: str) -> None:
         click.echo(f"the cluster {name} is not there", err=True)
 
 
-@cluster.command()
+@cluster.command(epilog=examples("drainproof cluster status"))
 @_name
 def status(name: str) -> None:
     """Say how the cluster is; exit code 1 if it can't be used."""
@@ -50,10 +67,15 @@ def status(name: str) -> None:
         click.echo(f"{name}: {found.problem}")
     for node, ready in found.nodes.items():
         click.echo(f"  {node}: {'Ready' if ready else 'not Ready'}")
+    for stack, problem in found.stacks.items():
+        click.echo(f"  with {stack}: {problem or 'Ready'}")
     sys.exit(ExitCode.CLEAN if found.healthy else ExitCode.FINDINGS)
 
 
-@cluster.command(context_settings={"ignore_unknown_options": True})
+@cluster.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples("drainproof cluster shell", "drainproof cluster shell kubectl get pods -A"),
+)
 @_name
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 def shell(name: str, argv: tuple[str, ...]) -> None:

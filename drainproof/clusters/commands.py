@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def run(
     The kernel kills the program if this process goes away first.
 
     Raises:
-        UserError: The program failed; the message has the end of what it printed.
+        UserError: The program failed; the message has the end of what it printed. Or there is no
+            setpriv.
     """
     words = [str(word) for word in argv]
     try:
@@ -42,6 +44,13 @@ def run(
             check=False,
             timeout=timeout_s,
         )
+    except FileNotFoundError as error:
+        if shutil.which("setpriv"):
+            raise  # it is the folder that is not there
+        raise UserError(
+            f"expected setpriv on the PATH to run {words[0]}, found none",
+            hint="It comes with util-linux.",
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"`{' '.join(words)}` did not end within {timeout_s:.0f} s") from error
     if done.returncode != 0:

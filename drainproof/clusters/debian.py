@@ -70,6 +70,35 @@ def _one_line(paragraph: str) -> list[str]:
     ]
 
 
+def other_suite(lines: list[str], release: str, suite: str) -> list[str]:
+    """Return the package sources of another suite, such as sid, at a release's own servers.
+
+    Args:
+        lines: The release's sources, one ``deb`` line each.
+        release: Its name; ``-updates`` and ``-security`` have no counterpart and are left out.
+        suite: The other suite.
+    """
+    name = re.compile(rf"(?<=\s){re.escape(release)}(?=\s)")
+    return [name.sub(suite, line, count=1) for line in lines if name.search(line)]
+
+
+def with_age(lines: list[str], check: str) -> list[str]:
+    """Return package sources that are taken at any age if this machine's apt takes its own so.
+
+    Args:
+        lines: One ``deb`` line each.
+        check: apt's own setting ``Acquire::Check-Valid-Until``; signatures are checked in any case.
+    """
+    if check.strip().lower() not in {"0", "false", "no", "off", "without", "disable"}:
+        return lines
+    return [
+        re.sub(
+            r"^deb\s+(\[)?", lambda at: f"deb [check-valid-until=no{' ' if at[1] else '] '}", line
+        )
+        for line in lines
+    ]
+
+
 def _isolated_apt(folder: Path, sources: list[str]) -> list[str]:
     """Return options that keep apt's lists and caches out of the machine's own."""
     for part in ("lists/partial", "cache/archives/partial"):
@@ -88,10 +117,14 @@ def _isolated_apt(folder: Path, sources: list[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A Debian release, such as bookworm, and the component of it that is used, such as main."""
+    """A Debian release, such as bookworm, and the component of it that is used, such as main.
+
+    Packages are those of ``other``, if it is set: another suite at the same servers, such as sid.
+    """
 
     suite: str
     component: str
+    other: str = ""
 
 
 def bootstrap_tool(release: Release) -> Artefact:
@@ -108,7 +141,7 @@ def bootstrap_tool(release: Release) -> Artefact:
 
     return Artefact(
         name="mmdebstrap",
-        inputs={"recipe": Path(__file__), "release": repr(release)},
+        inputs={"recipe": Path(__file__), "release": f"{release.suite} {release.component}"},
         build=build,
         estimate_s=8,
     )
@@ -132,6 +165,10 @@ def root_file_system(
         target = into / ("layer.tar" if archive else "root")
         temporary = into / "tmp"
         temporary.mkdir()
+        sources = _sources(release)
+        if release.other:
+            aged = run(["apt-config", "dump", "--format", "%v", "Acquire::Check-Valid-Until"])
+            sources = with_age(other_suite(sources, release.suite, release.other), aged)
         left_out = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in _LEFT_OUT]
         # Its own mount and process namespaces: whatever happens to it, nothing stays behind.
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
@@ -146,7 +183,7 @@ def root_file_system(
                 "--dpkgopt=force-unsafe-io",
                 *left_out,
                 "--quiet",
-                release.suite,
+                release.other or release.suite,
                 target,
                 "-",
             ],
@@ -156,7 +193,7 @@ def root_file_system(
                 "TMPDIR": str(temporary),
                 "SOURCE_DATE_EPOCH": "0",
             },
-            text_input="\n".join(_sources(release)) + "\n",
+            text_input="\n".join(sources) + "\n",
         )
         shutil.rmtree(temporary)
 
@@ -166,6 +203,7 @@ def root_file_system(
             "recipe": Path(__file__),
             "tool": tool,
             "packages": " ".join(packages),
+            "suite": release.other or release.suite,
             "form": "archive" if archive else "folder",
         },
         build=build,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -51,7 +52,8 @@ def go_binaries(
         name: The artefact's name.
         module: The folder with go.mod and go.sum, which key the artefact with the Go files below.
         packages: Groups of import paths or ``./`` patterns. A group is built by one go command,
-            which shares work best; two that can't be loaded together go into two groups.
+            which shares work best; two that can't be loaded together go into two groups. It may
+            begin with flags of its own, such as ``-tags=…``.
         set_strings: The linker's ``-X`` settings, ``importpath.name=value``.
         estimate_s: Seconds the first build takes on two cores.
     """
@@ -89,6 +91,15 @@ def module_folder(module: Path, dependency: str) -> Path:
     run([_go(), "mod", "download", dependency], cwd=module, env=_environment())
     found = run([_go(), "list", "-m", "-f", "{{.Dir}}", dependency], cwd=module, env=_environment())
     return Path(found.strip())
+
+
+def required_version(module: Path, dependency: str) -> str:
+    """Return the version of a module that the go.mod in ``module`` states, such as ``v1.2.3``."""
+    text = (module / "go.mod").read_text()
+    found = re.search(rf"^(?:require)?\s*{re.escape(dependency)} (v\S+)", text, re.MULTILINE)
+    if found is None:
+        raise LookupError(f"{dependency} is not in {module / 'go.mod'}")
+    return found[1]
 
 
 def _sources_hash(module: Path) -> str:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from drainproof.clusters.records import Record
 
 _READY_S = 180
+_SERVICES = (
+    ("kube-system", "coredns"),
+    ("local-path-storage", "local-path-provisioner"),
+    ("kube-system", "metrics-server"),
+)
+"""What the cluster itself needs, by namespace and Deployment."""
 
 # The cluster is thrown away, not repaired: its database need not survive a loss of power. There is
 # one of each controller, so they need not agree on a leader every two seconds.
@@ -134,8 +140,16 @@ def wait_ready(cluster: Cluster, count: int) -> None:
 
 
 def add_metrics(cluster: Cluster) -> None:
-    """Install metrics-server."""
+    """Install metrics-server, and keep what the cluster itself needs on the control plane.
+
+    A fault may take the worker away. Names that can't be resolved meanwhile would be a loss of DNS,
+    which is another one.
+    """
     cluster.kubectl("apply", "-f", "-", text_input=recipe.manifest("metrics-server.yaml"))
+    kept = {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}}
+    patch = json.dumps({"spec": {"template": {"spec": kept}}})
+    for namespace, deployment in _SERVICES:
+        cluster.kubectl("patch", f"deployment/{deployment}", "-n", namespace, "-p", patch)
 
 
 def wait_services(cluster: Cluster) -> None:
@@ -144,11 +158,7 @@ def wait_services(cluster: Cluster) -> None:
     Raises:
         UserError: They do not, after three minutes.
     """
-    for namespace, deployment in (
-        ("kube-system", "coredns"),
-        ("local-path-storage", "local-path-provisioner"),
-        ("kube-system", "metrics-server"),
-    ):
+    for namespace, deployment in _SERVICES:
         cluster.kubectl(
             "rollout", "status", f"deployment/{deployment}", "-n", namespace,
             f"--timeout={_READY_S}s",

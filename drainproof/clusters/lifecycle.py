@@ -18,6 +18,7 @@ from drainproof.clusters import (
     preflight,
     recipe,
     records,
+    stacks,
 )
 from drainproof.clusters.artefacts import locked
 from drainproof.clusters.commands import run
@@ -27,7 +28,7 @@ from drainproof.clusters.versions import versions
 from drainproof.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from drainproof.clusters import Cluster
@@ -37,29 +38,50 @@ if TYPE_CHECKING:
 _NODES = 2
 
 
-def up(name: str, progress: Progress, engines: Path) -> Cluster:
+def up(name: str, progress: Progress, engines: Path, with_stacks: Sequence[str]) -> Cluster:
     """See ``drainproof.clusters.up``."""
+    wanted = stacks.named(with_stacks)
+    built = [stacks.artefact(stack.name) for stack in wanted]
     with _alone(name, progress):
         found = status(name)
         if found.cluster is not None and found.healthy:
             progress.line(f"the cluster {name} is up already")
             packages.client_image(progress)
+            if artefacts.missing(built):
+                preflight.check(own_engine=found.cluster.netns is not None, also=built)
+            artefacts.ensure(built, progress)
+            _add(found.cluster, wanted, progress)
             return found.cluster
         own = not usable_docker()
-        preflight.check(own_engine=own)
+        preflight.check(own_engine=own, also=built)
         if found.problem and found.running:
             progress.line(f"the cluster {name} is thrown away: {found.problem}")
         _remove(name)
-        artefacts.ensure(recipe.needed(own_engine=own), progress)
+        artefacts.ensure([*recipe.needed(own_engine=own), *built], progress)
         # Inside the cluster's network, nothing can be fetched that it is made from.
         packages.client_image(progress)
         engines.mkdir(parents=True, exist_ok=True)
         with progress.step(f"cluster {name}", 40):
             try:
-                return _create(name, engines) if own else _create_on_users_docker(name, engines)
+                create = _create if own else _create_on_users_docker
+                cluster = create(name, engines)
             except BaseException:
                 _remove(name)
                 raise
+        _add(cluster, wanted, progress)
+        return cluster
+
+
+def _add(cluster: Cluster, wanted: Sequence[stacks.Stack], progress: Progress) -> None:
+    """Install the stacks that are not there; a cluster whose stack fails stays up."""
+    there = stacks.installed(cluster) if wanted else {}
+    lacking = [stack for stack in wanted if there.get(stack.name) != ""]
+    for stack in wanted:
+        if stack not in lacking:
+            progress.line(f"{stack.name} is there already")
+    if lacking:
+        with progress.step(" and ".join(stack.name for stack in lacking), 40):
+            stacks.install(cluster, lacking)
 
 
 def _create(name: str, engines: Path) -> Cluster:
@@ -154,7 +176,10 @@ def status(name: str) -> ClusterStatus:
         problem = f"not Ready: {', '.join(unready)}"
     elif record.engine is not None and record.node_image != recipe.node_image_name():
         problem = "it was made from another recipe"
-    return ClusterStatus(name, running=True, nodes=found, problem=problem, cluster=cluster)
+    there = {} if problem else stacks.installed(cluster)
+    return ClusterStatus(
+        name, running=True, nodes=found, problem=problem, cluster=cluster, stacks=there
+    )
 
 
 @contextlib.contextmanager

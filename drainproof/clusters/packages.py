@@ -107,7 +107,7 @@ def python_image(
 
 
 def client_image(progress: Progress) -> BuiltImage:
-    """Build the image of the stream client: its own modules and the three packages they import."""
+    """Build the image of the stream client: its own modules and the packages they import."""
     package = Path(drainproof.__file__).parent
     parts = ("__init__.py", "errors.py", "streams")
     return python_image(

@@ -13,11 +13,16 @@ from drainproof.clusters.versions import versions
 from drainproof.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from drainproof.clusters.artefacts import Artefact
 
 _GB = 10**9
 _BUILD_BYTES = 15 * _GB
 """Disk space for all builds: 4 GB of artefacts, 6 GB of Go's caches, the rest in passing."""
+_ALSO_BYTES = 8 * _GB
+"""The same for stacks: 1 GB of artefacts, 7 GB of Go's caches."""
 _RUN_BYTES = 5 * _GB
 """Disk space for a cluster that is up: the node image, twice unpacked, and what pods write."""
 _CAP_SYS_ADMIN = 21
@@ -25,11 +30,12 @@ _RUN_TOOLS = ("unshare", "nsenter", "setpriv", "mount", "sh", "bash")
 _BUILD_TOOLS = ("apt-get", "dpkg", "perl", "tar", "cp", "chroot")
 
 
-def check(*, own_engine: bool) -> None:
+def check(*, own_engine: bool, also: Sequence[Artefact] = ()) -> None:
     """Look for all that bringing a cluster up needs.
 
     Args:
         own_engine: Whether it brings its own Docker engine up.
+        also: What is built beside that which every cluster needs.
 
     Raises:
         UserError: Something is missing; the message lists all of it.
@@ -37,15 +43,18 @@ def check(*, own_engine: bool) -> None:
     lacking = problems(
         own_engine=own_engine,
         to_build=bool(artefacts.missing(recipe.needed(own_engine=own_engine))),
+        also=bool(artefacts.missing(also)),
     )
     if lacking:
         listed = "\n".join(f"  - {one}" for one in lacking)
         raise UserError(f"the embedded cluster needs what this machine does not have:\n{listed}")
 
 
-def problems(*, own_engine: bool, to_build: bool) -> list[str]:
-    """Return what is missing, one sentence each."""
+def problems(*, own_engine: bool, to_build: bool, also: bool = False) -> list[str]:
+    """Return what is missing, one sentence each; ``also`` is whether stacks must be built."""
     found = []
+    disk = _BUILD_BYTES * to_build + _ALSO_BYTES * also
+    to_build = to_build or also
     if own_engine or to_build:
         if os.geteuid() != 0:
             found.append("it must be run by root: it makes namespaces and file systems")
@@ -59,7 +68,7 @@ def problems(*, own_engine: bool, to_build: bool) -> list[str]:
         found.append(f"not on the PATH: {', '.join(absent)}")
     if to_build:
         found += _build_problems({"apt-get", "dpkg"} & set(absent))
-    found += _disk_problems(to_build=to_build)
+    found += _disk_problems(disk)
     return found
 
 
@@ -89,9 +98,9 @@ def _number(version: str) -> tuple[int, ...]:
     )
 
 
-def _disk_problems(*, to_build: bool) -> list[str]:
+def _disk_problems(to_build: int) -> list[str]:
     found = []
-    wanted = {cache_folder(): _BUILD_BYTES} if to_build else {clusters_folder(): _RUN_BYTES}
+    wanted = {cache_folder(): to_build} if to_build else {clusters_folder(): _RUN_BYTES}
     for folder, needed in wanted.items():
         free = shutil.disk_usage(_existing(folder)).free
         if free < needed:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
+from drainproof.clusters.golang import required_version
 from drainproof.content import content
 
 
@@ -34,13 +35,7 @@ def versions() -> Versions:
     recipe = content("fixtures/clusters")
     stated = tomllib.loads((recipe / "versions.toml").read_text())
     module = (recipe / "go.mod").read_text()
-
-    def required(path: str) -> str:
-        found = re.search(rf"^\s*{re.escape(path)} (v\S+)", module, re.MULTILINE)
-        if found is None:
-            raise LookupError(f"{path} is not in {recipe / 'go.mod'}")
-        return found[1]
-
+    required = partial(required_version, recipe)
     go = re.search(r"^go (\S+)", module, re.MULTILINE)
     debian, images = stated["debian"], stated["images"]
     return Versions(

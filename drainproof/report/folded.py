@@ -52,8 +52,8 @@ def lines(
         head = f"{paint(word, styles[word])}  {paint(slug, 'bold')} {first.outcome.check.id}"
         yield f"{head}  {said}"
         yield from wrapped(printable(first.finding.message))
-        if first.fix and first.outcome.waiver is None:
-            yield from wrapped(printable(f"fix: {first.fix}"))
+        if first.last and first.outcome.waiver is None:
+            yield from wrapped(printable(first.last))
         for row in listed:
             place = f"{row.place}  {row.outcome.subject.ref}  {row.finding.path}"
             yield f"      {paint(printable(place.rstrip()), 'dim')}"

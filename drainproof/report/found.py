@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drainproof.collect.lines import steps
-from drainproof.model.secrets import HIDDEN, form_of, names_a_secret, redacted
+from drainproof.model.secrets import HIDDEN, form_of, is_value_of_secret, names_a_secret, redacted
 
 if TYPE_CHECKING:
     from drainproof.model.finding import Finding
@@ -31,27 +31,25 @@ def found(finding: Finding) -> Any:  # noqa: ANN401 - any part of a manifest
             secret = secret or hides
             at = at[step]
         elif isinstance(at, list) and isinstance(step, int) and step < len(at):
-            secret = secret or (step > 0 and _takes_a_secret(at[step - 1]))
+            secret = secret or (step > 0 and _takes_a_secret(at[step - 1], at[step]))
             at = at[step]
         else:
             return None
     if secret:
         return HIDDEN
-    value = _shown(at)
+    value = _exact(shown(at))
     return value if len(str(value)) <= MAX_LENGTH else None
 
 
-def _shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
+def shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
     """Return a value with the secrets in it hidden."""
     if isinstance(value, str):
         return HIDDEN if form_of(value) else redacted(value)
     if isinstance(value, list):
-        after_flag = False
-        parts = []
-        for part in value:
-            parts.append(HIDDEN if after_flag and isinstance(part, str) else _shown(part))
-            after_flag = _takes_a_secret(part)
-        return parts
+        return [
+            HIDDEN if isinstance(part, str) and _takes_a_secret(before, part) else shown(part)
+            for before, part in zip(("", *value), value, strict=False)
+        ]
     if isinstance(value, dict):
         named = value.get("name")
         secret = isinstance(named, str) and names_a_secret(named)
@@ -59,17 +57,24 @@ def _shown(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
             key: HIDDEN
             if isinstance(part, str)
             and ((secret and key == "value") or (names_a_secret(str(key)) and key != "name"))
-            else _shown(part)
+            else shown(part)
             for key, part in value.items()
         }
-    if isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        return str(value)
     return value
 
 
-def _takes_a_secret(word: object) -> bool:
+def _exact(value: Any) -> Any:  # noqa: ANN401 - any part of a manifest
+    """Return a value with the numbers that not every reader of JSON reads exactly as strings."""
+    if isinstance(value, dict):
+        return {key: _exact(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_exact(part) for part in value]
+    return str(value) if isinstance(value, int) and abs(value) > _MAX_INTEGER else value
+
+
+def _takes_a_secret(word: object, then: object) -> bool:
     """Tell whether a word is a flag whose value, a secret, is the next word."""
-    return (
+    return is_value_of_secret(word, then) or (
         isinstance(word, str)
         and word.startswith("-")
         and "=" not in word

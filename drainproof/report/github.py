@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 def write(result: AuditResult, rows: Rows) -> str:
     """Return a command for each finding and problem, and a last line that is none."""
     lines = [
-        _command(_level(row), row.file, row.line, f"{check.slug} ({check.id})", _said(row))
+        _command(level(row), row.file, row.line, f"{check.slug} ({check.id})", said(row))
         for row in rows.findings
         for check in (row.outcome.check,)
     ]
     for item in rows.problems:
-        said = "\n".join(part for part in (item.message, item.hint) if part)
-        lines.append(_command("error", item.file, item.line, "drainproof: input", said))
-    counts = ", ".join(text for text, _ in tally(result, rows)) or "no findings"
+        text = "\n".join(part for part in (item.message, item.hint) if part)
+        lines.append(_command("error", item.file, item.line, "drainproof: input", text))
+    counts = ", ".join(counted for counted, _ in tally(result, rows)) or "no findings"
     lines.append(f"drainproof: {printable(counts)}. {printable(looked_at(result))}")
     return "\n".join(lines) + "\n"
 
 
-def _level(row: Row) -> str:
+def level(row: Row) -> str:
+    """Return what a finding is here: error, warning or notice."""
     if row.finding.verdict is Verdict.WAIVED:
         return "notice"
     if row.finding.verdict is Verdict.INCONCLUSIVE or row.severity is Severity.WARNING:
@@ -36,14 +37,15 @@ def _level(row: Row) -> str:
     return "error"
 
 
-def _said(row: Row) -> str:
-    item, waiver = row.finding, row.outcome.waiver
+def said(row: Row) -> str:
+    """Return what there is to say of a finding, a line each: where, what, what to do."""
+    item = row.finding
     parts = [
         f"{item.object}: {item.path}" if item.path else item.object,
-        item.message if row.finding.verdict is Verdict.FAIL else f"{row.word}: {item.message}",
-        waiver.said if waiver else f"fix: {row.fix}",
+        f"inconclusive: {item.message}" if item.verdict is Verdict.INCONCLUSIVE else item.message,
+        row.last,
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _command(level: str, file: str, line: int | None, title: str, message: str) -> str:

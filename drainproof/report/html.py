@@ -1,100 +1,114 @@
-"""Writes an audit as one HTML page that needs nothing else: no script, no font, no network."""
+"""Writes an audit as one HTML page that needs nothing else: workloads by checks, to search."""
 
 from __future__ import annotations
 
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from drainproof import __version__
-from drainproof.judge.verdict import Verdict
+from drainproof.judge.verdict import Severity, Verdict
+from drainproof.report.page import page, shown
 from drainproof.report.rows import WORDS, grouped
 from drainproof.report.terminal import looked_at, tally
-from drainproof.report.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from drainproof.judge.audit import AuditResult, Outcome
     from drainproof.report.rows import Row, Rows
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #d0d7de; --dim: #59636e; --error: #cf222e;
-  --warning: #9a6700; --inconclusive: #8250df; --waived: #59636e; --good: #1a7f37; }
-@media (prefers-color-scheme: dark) { :root { --line: #3d444d; --dim: #9198a1; --error: #f85149;
-  --warning: #d29922; --inconclusive: #ab7df8; --waived: #9198a1; --good: #3fb950; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 0; display: inline; }
-code, .place { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
-.dim, .place { color: var(--dim); }
-details { border: 1px solid var(--line); border-radius: 6px; margin: 1rem 0; padding: .6rem 1rem; }
-summary { cursor: pointer; }
-article { border-top: 1px solid var(--line); margin-top: .8rem; padding-top: .8rem; }
-article p { margin: .2rem 0; }
-.word { font-weight: 600; } .good { color: var(--good); }
-""" + "\n".join(f".{word} {{ color: var(--{word}); }}" for word in WORDS)
+PASSED: Final = len(WORDS)
+"""What a cell says of a check that passed, after the places of :data:`WORDS`."""
+NOT_RUN: Final = PASSED + 1
+"""What a cell says of a check that does not apply."""
+_ASSUMED: Final = PASSED
+"""What a finding's word is if a pass rests on it."""
+
+
+class _Texts:
+    """Each text once, since findings of a thousand workloads say the same."""
+
+    def __init__(self) -> None:
+        self.places: dict[str, int] = {}
+
+    def __call__(self, text: str) -> int:
+        return self.places.setdefault(text, len(self.places))
 
 
 def write(result: AuditResult, rows: Rows) -> str:
     """Return the page."""
-    return "\n".join(_lines(result, rows)) + "\n"
+    texts = _Texts()
+    checks = {check.slug: place for place, check in enumerate(result.checks)}
+    listed = grouped((*rows.findings, *rows.assumptions), lambda row: row.outcome.subject)
+    outcomes = grouped(result.outcomes, lambda outcome: outcome.subject)
+    subjects = [
+        _subject(found, listed.get(key, []), checks, texts) for key, found in outcomes.items()
+    ]
+    known = {outcome.check.slug: outcome.check for found in outcomes.values() for outcome in found}
+    data = {
+        "tally": [[f"{said}", word] for said, word in tally(result, rows)],
+        "looked_at": f"{looked_at(result)} drainproof {__version__}.",
+        "problems": [[item.said, item.hint] for item in rows.problems],
+        "words": [*WORDS, "pass", "not run"],
+        "checks": [
+            [slug, known[slug].id, known[slug].title, known[slug].severity.value] for slug in checks
+        ],
+        "subjects": subjects,
+        "texts": list(texts.places),
+    }
+    return page("drainproof audit", "audit", shown(data))
 
 
-def _lines(result: AuditResult, rows: Rows) -> Iterator[str]:
-    yield "<!doctype html>"
-    yield '<html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield (
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    )
-    yield f"<title>drainproof audit</title><style>{_STYLE}</style></head><body>"
-    said = [f'<span class="{word}">{text(count)}</span>' for count, word in tally(result, rows)]
-    yield f"<h1>{', '.join(said) or '<span class=good>no findings</span>'}</h1>"
-    yield f'<p class="dim">{text(looked_at(result))} drainproof {__version__}.</p>'
-    for item in rows.problems:
-        yield f'<p><span class="word error">unreadable</span> {text(item.said)} '
-        yield f'<span class="dim">{text(item.hint)}</span></p>'
-    findings = grouped(rows.findings, lambda row: row.outcome.subject)
-    assumed = grouped(rows.assumptions, lambda row: row.outcome.subject)
-    for key, outcomes in grouped(result.outcomes, lambda outcome: outcome.subject).items():
-        yield from _subject(outcomes, findings.get(key, []), assumed.get(key, []))
-    yield "</body></html>"
-
-
-def _subject(outcomes: list[Outcome], listed: list[Row], assumed: list[Row]) -> Iterator[str]:
+def _subject(
+    outcomes: list[Outcome], listed: list[Row], checks: dict[str, int], texts: _Texts
+) -> dict[str, Any]:
     subject = outcomes[0].subject
-    passed = [outcome.check.slug for outcome in outcomes if outcome.verdict is Verdict.PASS]
-    yield f"<details{' open' if listed else ''}><summary><h2>{text(subject.ref)}</h2> "
-    yield f'<span class="dim">{len(passed)} of {len(outcomes)} checks pass</span> '
-    yield f'<span class="place">{text(subject.file)}</span></summary>'
-    for row in sorted(listed, key=lambda row: WORDS.index(row.word)):
-        yield from _finding(row)
-    for row in assumed:
-        yield f'<article><p><span class="word dim">assumed</span> {row.outcome.check.slug}</p>'
-        yield f"<p>{text(row.finding.message)}</p></article>"
-    if passed:
-        yield f'<article class="dim"><p>passed: {text(", ".join(passed))}</p></article>'
-    yield "</details>"
+    cells = [NOT_RUN] * len(checks)
+    for outcome in outcomes:
+        cells[checks[outcome.check.slug]] = _cell(outcome)
+    for row in listed:
+        place = checks[row.outcome.check.slug]
+        if row.word in WORDS:
+            cells[place] = min(cells[place], WORDS.index(row.word))
+    return {
+        **({"cluster": subject.cluster} if subject.cluster else {}),
+        "kind": subject.kind,
+        "namespace": subject.namespace,
+        "name": subject.name,
+        "file": subject.file,
+        "cells": "".join(map(str, cells)),
+        "findings": [_finding(row, checks, texts) for row in _worst_first(listed)],
+    }
 
 
-def _finding(row: Row) -> Iterator[str]:
-    item, check, waiver = row.finding, row.outcome.check, row.outcome.waiver
-    yield f'<article><p><span class="word {row.word}">{row.word}</span> '
-    yield f'<b>{text(check.slug)}</b> {check.id} <span class="place">{text(row.place)}</span></p>'
-    if item.path:
-        value = "" if row.found is None else f": {text(_json(row.found))}"
-        yield f"<p><code>{text(item.path)}{value}</code></p>"
-    yield f"<p>{text(item.message)}</p>"
-    last = f"waived: {waiver.said}" if waiver else f"fix: {row.fix}"
-    yield f'<p class="dim">{text(last)}</p></article>'
+def _cell(outcome: Outcome) -> int:
+    """Return what a check says of a subject, before its findings are looked at."""
+    if outcome.verdict is Verdict.FAIL:
+        return len(WORDS) if outcome.findings else WORDS.index(Severity.ERROR.value)
+    return PASSED if outcome.verdict is Verdict.PASS else WORDS.index(outcome.verdict.value)
+
+
+def _word(row: Row) -> int:
+    return WORDS.index(row.word) if row.word in WORDS else _ASSUMED
+
+
+def _worst_first(rows: Iterable[Row]) -> list[Row]:
+    return sorted(rows, key=_word)
+
+
+def _finding(row: Row, checks: dict[str, int], texts: _Texts) -> list[Any]:
+    """Return check, word and severity, and place, path with value, message and what to do."""
+    item = row.finding
+    value = "" if row.found is None else f": {_json(row.found)}"
+    said = (row.place, f"{item.path}{value}" if item.path else "", item.message, row.last)
+    return [
+        checks[row.outcome.check.slug],
+        _word(row),
+        row.severity.value,
+        *map(texts, said),
+    ]
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - any part of a manifest
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def text(said: str) -> str:
-    """Return a text that a browser shows as it is."""
-    return escape(printable(said), quote=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from drainproof.judge.audit import AuditResult
+    from drainproof.model.finding import Located
     from drainproof.report.rows import Row, Rows
 
 VERSION = 1
@@ -22,7 +23,7 @@ VERSION = 1
 
 
 def parts(result: AuditResult, rows: Rows) -> Iterator[str]:
-    """Yield the report: ``summary``, ``findings``, ``assumptions`` and ``problems``.
+    """Yield the report: ``summary``, ``findings``, ``assumptions``, ``problems``, ``unjudged``.
 
     A cluster's report has tens of MB, so findings are written one by one.
     """
@@ -37,9 +38,13 @@ def parts(result: AuditResult, rows: Rows) -> Iterator[str]:
         {"message": item.said, "hint": item.hint, "file": item.file, "line": item.line}
         for item in rows.problems
     )
+    unjudged = (
+        {**_subject(who), "file": who.file, "why": why} for who, why in result.snapshot.unjudged
+    )
     yield from _list("findings", map(_finding, rows.findings))
     yield from _list("assumptions", map(_finding, rows.assumptions))
     yield from _list("problems", problems)
+    yield from _list("unjudged", unjudged)
     yield "\n}\n"
 
 
@@ -76,6 +81,8 @@ def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:
         "errors": counts[Severity.ERROR],
         "warnings": counts[Severity.WARNING],
         "baseline": result.known,
+        "since": result.since,
+        "gone": list(result.went),
         "workloads": len(snapshot.workloads),
         "other_workloads": snapshot.other_workloads,
         "files": snapshot.files,
@@ -87,6 +94,11 @@ def summary(result: AuditResult, rows: Rows) -> dict[str, Any]:
     }
 
 
+def _subject(found: Located) -> dict[str, Any]:
+    cluster = {"cluster": found.cluster} if found.cluster else {}
+    return {**cluster, "kind": found.kind, "namespace": found.namespace, "name": found.name}
+
+
 def _finding(row: Row) -> dict[str, Any]:
     outcome, item, waiver = row.outcome, row.finding, row.outcome.waiver
     return {
@@ -94,12 +106,7 @@ def _finding(row: Row) -> dict[str, Any]:
         "id": outcome.check.id,
         "severity": row.severity.value,
         "verdict": item.verdict.value,
-        "subject": {
-            "kind": outcome.subject.kind,
-            "namespace": outcome.subject.namespace,
-            "name": outcome.subject.name,
-            "role": getattr(outcome.subject, "role", ""),
-        },
+        "subject": {**_subject(outcome.subject), "role": getattr(outcome.subject, "role", "")},
         "object": item.object,
         "path": item.path,
         "found": row.found,

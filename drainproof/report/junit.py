@@ -56,6 +56,7 @@ def _case(suite: ET.Element, result: AuditResult, outcome: Outcome, listed: Sequ
     case = ET.SubElement(
         suite, "testcase", classname=printable(outcome.subject.ref), name=check.slug
     )
+    ET.SubElement(ET.SubElement(case, "properties"), "property", name="check_id", value=check.id)
     first = next((row for row in listed if row.finding.verdict is not Verdict.PASS), None)
     if first is not None and first.file:
         case.set("file", printable(first.file))
@@ -69,8 +70,8 @@ def _case(suite: ET.Element, result: AuditResult, outcome: Outcome, listed: Sequ
         why = f"waived: {waiver.said}" if waiver else "in the baseline"
         ET.SubElement(case, "skipped", message=printable(why))
     elif failed:
-        fix = f"{said}\nfix: {printable(failed[0].fix)}"
-        _say(ET.SubElement(case, "failure"), failed[0].finding.message, fix, failed[0].word)
+        text = "\n".join(filter(None, (said, printable(failed[0].last))))
+        _say(ET.SubElement(case, "failure"), failed[0].finding.message, text, failed[0].word)
     elif unsure:
         _say(ET.SubElement(case, "error"), unsure[0].finding.message, said, "inconclusive")
     elif said:

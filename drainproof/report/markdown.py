@@ -16,40 +16,54 @@ if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
     from drainproof.report.rows import Row, Rows
 
+    Line = tuple[int, str]
+    """A line of a report with its rank: where there is no room, the highest are left out first."""
+
 _MARKS = dict(zip(WORDS, ("❌", "⚠️", "❔", "⏸️"), strict=True))
+_GONE = 1 + len(WORDS)
 _MARKUP = re.compile(r"[\\`*_~<>&|\[\]!$]")
 _LINKS = re.compile(r"([@#]|://|www)(?=[\w.])", re.IGNORECASE)
 
 
 def write(result: AuditResult, rows: Rows) -> str:
     """Return the report: a heading with the tally, and a table for each workload with findings."""
-    return "\n".join(_lines(result, rows)) + "\n"
+    return "".join(f"{line}\n" for _, line in lines(result, rows))
 
 
-def _lines(result: AuditResult, rows: Rows) -> Iterator[str]:
+def lines(result: AuditResult, rows: Rows) -> Iterator[Line]:
+    """Yield the report: what is gone ranks highest, then findings, the least severe first."""
     counts = ", ".join(text for text, _ in tally(result, rows)) or "no findings"
-    yield f"## drainproof: {text(counts)}"
-    yield ""
-    yield text(looked_at(result))
+    yield from ranked(0, f"## drainproof: {text(counts)}", "", text(looked_at(result)))
     by_subject = grouped(result.outcomes, lambda outcome: outcome.subject)
     for key, listed in grouped(rows.findings, lambda row: row.outcome.subject).items():
         subject, outcomes = listed[0].outcome.subject, by_subject[key]
         passed = sum(item.verdict is Verdict.PASS for item in outcomes)
-        yield ""
-        yield f"### {text(subject.ref)}"
-        yield ""
-        yield f"{passed} of {len(outcomes)} checks pass"
-        yield ""
-        yield "| | check | where | what | fix |"
-        yield "| --- | --- | --- | --- | --- |"
-        for row in sorted(listed, key=lambda row: WORDS.index(row.word)):
-            yield _row(row)
+        listed.sort(key=_rank)
+        yield from ranked(
+            _rank(listed[0]),
+            *("", f"### {text(subject.ref)}", ""),
+            *(f"{passed} of {len(outcomes)} checks pass", ""),
+            *("| | check | where | what | fix |", "| --- | --- | --- | --- | --- |"),
+        )
+        yield from ((_rank(row), _row(row)) for row in listed)
+    if result.went:
+        gone = (f"- {text(line)}" for line in result.went)
+        yield from ranked(_GONE, "", f"### Gone since {text(result.since)}", "", *gone)
     if rows.problems:
-        yield ""
-        yield "### Unreadable input"
-        yield ""
-        for item in rows.problems:
-            yield f"- {text(item.said)}" + (f" ({text(item.hint)})" if item.hint else "")
+        unread = (
+            f"- {text(item.said)}" + (f" ({text(item.hint)})" if item.hint else "")
+            for item in rows.problems
+        )
+        yield from ranked(0, "", "### Not judged", "", *unread)
+
+
+def ranked(rank: int, *said: str) -> Iterator[Line]:
+    """Yield lines that have the same rank."""
+    yield from ((rank, line) for line in said)
+
+
+def _rank(row: Row) -> int:
+    return 1 + WORDS.index(row.word)
 
 
 def _row(row: Row) -> str:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from drainproof.collect.lines import Lines
 from drainproof.judge.verdict import Severity, Verdict
+from drainproof.model.secrets import without_forms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,6 +50,13 @@ class Row(Struct, frozen=True, gc=False):
         return self.finding.severity or self.outcome.check.severity
 
     @property
+    def last(self) -> str:
+        """What a report says last of it: who waived it and why, or what to do."""
+        if self.outcome.waiver is not None:
+            return f"waived: {self.outcome.waiver.said}"
+        return f"fix: {self.fix}" if self.fix else ""
+
+    @property
     def found(self) -> Any:  # noqa: ANN401 - any part of a manifest
         """The value at its path, secrets hidden; None if there is none, or a long one."""
         from drainproof.report.found import found  # noqa: PLC0415 - only where it is asked for
@@ -56,6 +64,8 @@ class Row(Struct, frozen=True, gc=False):
         return found(self.finding)
 
 
+_SAID = {item: item.value for kind in (Severity, Verdict) for item in kind}
+"""``.value`` takes longer, and is asked for very often."""
 WORDS = (Severity.ERROR.value, Severity.WARNING.value, "inconclusive", "waived")
 """What a row can be in one word, the worst first."""
 
@@ -108,13 +118,18 @@ def rows(result: AuditResult, *, examples: int = 0) -> Rows:
     counts: dict[tuple[str, str], Count] = {}
     found: list[tuple[Outcome, Finding]] = []
     for outcome in result.notable:
+        slug, seen = outcome.check.slug, ""
         for item in outcome.findings:
-            count = counts.setdefault((_word(outcome, item), outcome.check.slug), Count())
+            word = _word(outcome, item)
+            count = counts.get((word, slug))
+            if count is None:
+                count = counts[word, slug] = Count()
             count.findings += 1
+            if word not in seen:  # words of which none is a part of another
+                count.workloads += 1
+                seen += word
             if not examples or count.findings <= examples:
                 found.append((outcome, item))
-        for word in {_word(outcome, item) for item in outcome.findings}:
-            counts[word, outcome.check.slug].workloads += 1
     assumed = [
         (outcome, item)
         for outcome in (() if examples else result.notable)
@@ -126,7 +141,7 @@ def rows(result: AuditResult, *, examples: int = 0) -> Rows:
     checks = {outcome.check.slug: outcome.check for outcome, _ in (*found, *assumed)}
     fixes = {slug: check.fix for slug, check in checks.items()}
     listed = [
-        Row(outcome, item, line, _word(outcome, item), fixes[outcome.check.slug])
+        Row(outcome, item, line, _word(outcome, item), item.fix or fixes[outcome.check.slug])
         for (outcome, item), line in zip((*found, *assumed), lines, strict=False)
     ]
     problems = zip(result.problems, lines[len(listed) :], strict=True)
@@ -140,13 +155,14 @@ def rows(result: AuditResult, *, examples: int = 0) -> Rows:
 
 def _word(outcome: Outcome, finding: Finding) -> str:
     if finding.verdict is Verdict.FAIL:
-        return (finding.severity or outcome.check.severity).value
-    return finding.verdict.value
+        return _SAID[finding.severity or outcome.check.severity]
+    return _SAID[finding.verdict]
 
 
 def _unread(problem: Problem, line: int | None) -> Unread:
     where = f"{problem.file}:{line}" if line else problem.file
-    message = ": ".join(part for part in (problem.path, problem.message) if part)
+    said = without_forms(problem.message)
+    message = ": ".join(part for part in (problem.path, said) if part)
     said = ": ".join(part for part in (where, message) if part)
     return Unread(said, message, problem.hint, problem.file, line)
 

@@ -82,8 +82,6 @@ def _rule(check: Check) -> dict[str, Any]:
 def _result(row: Row, rule: int, seen: Counter[str]) -> dict[str, Any]:
     item, outcome = row.finding, row.outcome
     unsure = item.verdict is Verdict.INCONCLUSIVE
-    key = hashlib.sha256("\0".join(identity(outcome, item)).encode()).hexdigest()[:32]
-    seen[key] += 1  # two findings of a check at one field differ by their number
     return {
         "ruleId": outcome.check.id,
         "ruleIndex": rule,
@@ -91,7 +89,7 @@ def _result(row: Row, rule: int, seen: Counter[str]) -> dict[str, Any]:
         "level": "none" if unsure else row.severity.value,
         "message": {"text": printable(item.message)},
         "locations": [_location(row)],
-        "partialFingerprints": {FINGERPRINT: f"{key}:{seen[key]}"},
+        "partialFingerprints": {FINGERPRINT: fingerprint(row, seen)},
         "suppressions": _suppressions(row),
         "properties": {
             "check": outcome.check.slug,
@@ -100,6 +98,19 @@ def _result(row: Row, rule: int, seen: Counter[str]) -> dict[str, Any]:
             "fix": row.fix,
         },
     }
+
+
+def fingerprint(row: Row, seen: Counter[str]) -> str:
+    """Return what a finding is known by, wherever its lines and files move.
+
+    Args:
+        row: The finding.
+        seen: How often each was there before, in this report: two findings of a check at one field
+            differ by their number.
+    """
+    key = hashlib.sha256("\0".join(identity(row.outcome, row.finding)).encode()).hexdigest()[:32]
+    seen[key] += 1
+    return f"{key}:{seen[key]}"
 
 
 def _location(row: Row) -> dict[str, Any]:

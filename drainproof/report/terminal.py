@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from drainproof.judge.verdict import Verdict
@@ -12,7 +12,7 @@ from drainproof.model.workload import Workload
 from drainproof.report import folded
 from drainproof.report.folded import folds
 from drainproof.report.rows import WORDS, grouped
-from drainproof.report.text import plural, printable
+from drainproof.report.text import no_command, plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from drainproof.report.rows import Row, Rows
 
 WIDTH = 100
+"""Columns that a line takes at most, also where there are more: what is longer is hard to read."""
+NARROWEST = 40
 INDENT = 6
 _PAD = " " * INDENT
-_ROOM = WIDTH - INDENT
 _COMMON = 10
 """How many of the most frequent checks the last tally lists."""
 _STYLES = {"red": "31", "yellow": "33", "green": "32", "magenta": "35", "bold": "1", "dim": "2"}
@@ -38,9 +39,22 @@ def coloured(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def lines(result: AuditResult, rows: Rows, *, colour: bool = False) -> Iterator[str]:
-    """Return the report, line by line."""
-    return _Report(result, rows, colour=colour).lines()
+def width(out: TextIO) -> int:
+    """Return how many columns a line may take there: those of the terminal, if it is one."""
+    if not out.isatty():
+        return WIDTH
+    try:
+        columns = os.get_terminal_size(out.fileno()).columns
+    except (OSError, ValueError):  # it only passes for a terminal
+        return WIDTH
+    return min(max(columns, NARROWEST), WIDTH) if columns else WIDTH
+
+
+def lines(
+    result: AuditResult, rows: Rows, *, colour: bool = False, columns: int = WIDTH
+) -> Iterator[str]:
+    """Return the report, line by line; what can be broken is in so many columns."""
+    return _Report(result, rows, colour=colour, columns=columns).lines()
 
 
 def tally(result: AuditResult, rows: Rows) -> list[tuple[str, str]]:
@@ -50,8 +64,11 @@ def tally(result: AuditResult, rows: Rows) -> list[tuple[str, str]]:
         counts[word] += count.findings
     said = [(counted(counts[word], word), word) for word in WORDS if counts[word]]
     if result.known:
-        said.append((f"{result.known} in the baseline", "waived"))
-    if rows.problems:
+        as_before = f"as on {result.since}" if result.since else "in the baseline"
+        said.append((f"{result.known} {as_before}", "waived"))
+    if rows.problems and not result.unread:
+        said.append(("nothing judged", "error"))
+    elif rows.problems:
         said.append((f"{plural(len(rows.problems), 'input')} unreadable", "error"))
     return said
 
@@ -67,10 +84,14 @@ def looked_at(result: AuditResult) -> str:
     workloads = plural(len(snapshot.workloads), "LLM workload")
     files = f" in {plural(snapshot.files, 'file')}" if snapshot.files else ""
     source = f" in {snapshot.source}" if snapshot.source else ""
-    others = f", {snapshot.other_workloads} others left alone" if snapshot.other_workloads else ""
+    others = f", {plural(snapshot.other_workloads, 'other')} left alone"
+    others = others if snapshot.other_workloads else ""
     calls = f"; {plural(snapshot.calls.total(), 'API call')}" if snapshot.calls else ""
     without = f" Not run without --prometheus: {_slugs(result)}." if result.not_run else ""
-    return f"{workloads}{files}{source}{others}; profile {result.profile}{calls}.{without}"
+    unjudged = "".join(f" Not judged: {who.ref}: {why}." for who, why in snapshot.unjudged)
+    return (
+        f"{workloads}{files}{source}{others}; profile {result.profile}{calls}.{without}{unjudged}"
+    )
 
 
 def _slugs(result: AuditResult) -> str:
@@ -87,25 +108,28 @@ def ran_on(result: AuditResult) -> list[tuple[Located, int]]:
 
 
 class _Report:
-    def __init__(self, result: AuditResult, rows: Rows, *, colour: bool) -> None:
+    def __init__(self, result: AuditResult, rows: Rows, *, colour: bool, columns: int) -> None:
         self.result = result
         self.rows = rows
         self.colour = colour
-        self.fixed: set[str] = set()
-        """Checks whose fix was said already."""
+        self.wrapped = partial(wrapped, room=columns - INDENT)
+        self.fixed: set[tuple[str, str]] = set()
+        """Checks with the fixes that were said already."""
         self.heads: dict[tuple[str, str], str] = {}
         """How a finding of a check begins, by the check's slug and the finding's word."""
 
     def lines(self) -> Iterator[str]:
         if folds(self.result):
-            yield from folded.lines(self.rows, self._paint, wrapped, _WORD_STYLES)
+            yield from folded.lines(self.rows, self._paint, self.wrapped, _WORD_STYLES)
             yield from self._problems()
         else:
             yield from self._by_workload()
         said = tally(self.result, self.rows)
         counts = ", ".join(self._paint(text, _WORD_STYLES[word]) for text, word in said)
         yield f"{counts or self._paint('no findings', 'green')}. {looked_at(self.result)}"
-        if self.result.gone:
+        if self.result.since:
+            yield from (printable(f"gone: {line}") for line in self.result.went)
+        elif self.result.gone:
             gone = plural(self.result.gone, "finding")
             are = "is" if self.result.gone == 1 else "are"
             yield f"{gone} of the baseline {are} gone: write it anew with --write-baseline."
@@ -164,17 +188,19 @@ class _Report:
             yield f"{self.heads[check.slug, word]}  {place}"
             if item.path:
                 yield _PAD + self._paint(printable(item.path), "dim")
-            yield from wrapped(printable(item.message))
-            if row.outcome.waiver is not None:
-                yield from wrapped(printable(f"waived: {row.outcome.waiver.said}"))
-            elif check.slug not in self.fixed:
-                self.fixed.add(check.slug)
-                yield from wrapped(printable(f"fix: {row.fix}")) if row.fix else ()
+            yield from self.wrapped(printable(item.message))
+            if row.outcome.waiver is None:
+                if (check.slug, row.fix) in self.fixed:
+                    continue
+                self.fixed.add((check.slug, row.fix))
+            if row.last:
+                yield from self.wrapped(printable(row.last))
 
     def _assumed(self, listed: Iterable[Row]) -> Iterator[str]:
         for row in listed:
-            said = f"{row.outcome.check.slug}: {printable(row.finding.message)}"
-            yield f"  {self._paint('assumed', 'dim')}  {said}"
+            check = row.outcome.check
+            yield f"  {self._paint('assumed', 'dim')}  {check.slug} {check.id}"
+            yield from self.wrapped(printable(row.finding.message))
 
     def _common(self, workloads: int) -> Iterator[str]:
         """Yield the most frequent checks, where several workloads have findings."""
@@ -199,19 +225,16 @@ class _Report:
 
 
 @lru_cache(maxsize=256)  # workloads of a kind have findings that say the same
-def wrapped(text: str) -> tuple[str, ...]:
+def wrapped(text: str, room: int = WIDTH - INDENT) -> tuple[str, ...]:
     """Return a text in indented lines, of which none can be taken for a workflow command."""
     lines: list[str] = []
-    while len(text) > _ROOM:
-        cut = text.rfind(" ", 1, _ROOM + 1)
+    while len(text) > room:
+        cut = text.rfind(" ", 1, room + 1)
         if cut < 0:  # one long word
-            cut = text.find(" ", _ROOM)
+            cut = text.find(" ", room)
             if cut < 0:
                 break
         lines.append(text[:cut])
         text = text[cut + 1 :]
     lines.append(text)
-    return tuple(
-        f"{_PAD}\\x3a{line[1:]}" if line.lstrip().startswith("::") else _PAD + line
-        for line in lines
-    )
+    return tuple(no_command(_PAD + line) for line in lines)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ACTIVE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
-_BIDIRECTIONAL = re.compile(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from drainproof.patterns import regex
+
+_Value = TypeVar("_Value")
+
+_UNPRINTABLE = regex(r"[^\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ACTIVE = regex(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_BIDIRECTIONAL = regex(r"[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
@@ -20,6 +25,37 @@ def printable(text: str) -> str:
     text = _BIDIRECTIONAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     text = text.replace("##[", "#\\x23[")
     return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shown(value: _Value) -> _Value:
+    """Return a value in which every text is :func:`printable`.
+
+    Args:
+        value: A text, or dataclasses, dicts, tuples and lists that hold some; anything else is
+            returned as it is.
+    """
+    found: Any = value
+    if isinstance(value, str):
+        found = printable(value)
+    elif isinstance(value, dict):
+        found = {shown(key): shown(one) for key, one in value.items()}
+    elif isinstance(value, (tuple, list)):
+        found = type(value)(map(shown, value))
+    elif is_dataclass(value) and not isinstance(value, type):
+        texts = {one.name: shown(getattr(value, one.name)) for one in fields(value) if one.init}
+        found = replace(value, **texts)
+    return cast("_Value", found)
+
+
+def harmless(text: str) -> str:
+    """Return a text of several lines that neither a terminal nor a CI log acts on."""
+    return "\n".join(map(no_command, map(printable, text.split("\n"))))
+
+
+def no_command(line: str) -> str:
+    """Return a line that can't be taken for one of GitHub's workflow commands."""
+    bare = line.lstrip()
+    return f"{line[: -len(bare)]}\\x3a{bare[1:]}" if bare.startswith("::") else line
 
 
 def inert(json: str) -> str:

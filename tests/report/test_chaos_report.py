@@ -1,14 +1,9 @@
 from __future__ import annotations
 
+from drainproof.judge.chaos import judge
 from drainproof.report.chaos import render
-from tests.judge.story import ABORTED, HALF, SILENT, Fate, Story
-
-
-def cut(raw: bytes = ABORTED) -> Story:
-    def fate(pod: str, sent: float, end: float) -> Fate | None:
-        return (135.2, {"raw": raw}) if pod == "old" and sent < 135 < end else None
-
-    return Story(fate=fate, container_ended=136)
+from tests.judge.story import HALF, SILENT, T0, Killed, Story, sequence
+from tests.report.runs import cut
 
 
 def told(story: Story) -> str:
@@ -71,3 +66,34 @@ def test_colours_are_left_out_unless_asked_for() -> None:
     verdict = Story().judged()
     assert "\x1b[" not in render(verdict, "x")
     assert "\x1b[" in render(verdict, "x", colour=True)
+
+
+def test_the_numbers_to_plan_with_come_with_what_is_to_spare() -> None:
+    text = told(Story())
+    assert "fault: 55.0 s; capacity was full throughout" in text
+    assert "preStop delay: 2.1 s would have been enough (12.9 s to spare)" in text
+    assert "grace period: 30.0 s would have been enough (30.0 s to spare)" in text
+    assert "time to first token" in text
+
+
+def test_what_is_missing_is_said_to_be() -> None:
+    assert "(2.1 s more than there are)" in told(Story(prestop_s=0.0))
+
+
+def test_an_abrupt_fault_shows_what_it_hit_and_what_it_may_cost() -> None:
+    text = told(Killed())
+    row = next(line for line in text.splitlines() if line.startswith("a "))
+    assert row.split() == ["a", "10", "(0", "to", "20)", "0.6", "s", "0.0", "s", "137"]
+    assert "11 streams and requests lost that the fault may cost" in text
+    assert "11 lost, as an abrupt fault may" in text
+    assert "F fault, H pod hit, E fault over" in text
+
+
+def test_several_faults_are_told_one_after_the_other() -> None:
+    second = cut()
+    second.index, second.t0, second.name = 1, T0 + 400, "evict"
+    records = sequence(Story(), second)
+    text = render(judge(lambda: records), "evidence/x")
+    assert "evict: 4 of " in text
+    assert text.index("1. rollout (graceful, 55 s): PASS") < text.index("2. evict (graceful, 55 s)")
+    assert "old-1 deleted" in text

@@ -50,7 +50,16 @@ def test_a_long_value_is_left_out() -> None:
         ({"a": {"password": "s3cret"}}, "a"),
         ({"a": f"curl -H 'Authorization: {TOKEN}'"}, "a"),
         ({"a": ["x", TOKEN]}, "a"),
+        ({"a": ["curl", "-u", "me:s3cret"]}, "a"),
+        ({"a": ["curl", "-u", "me:s3cret"]}, "a[2]"),
+        ({"httpHeaders": [{"name": "Authorization", "value": "Basic s3cret"}]}, "httpHeaders"),
+        ({"httpHeaders": [{"name": "X-Api-Key", "value": "s3cret"}]}, "httpHeaders[0].value"),
+        ({"a": "curl -u me:s3cret http://localhost"}, "a"),
+        ({"a": "curl -H 'X-Api-Key: s3cret' http://localhost"}, "a"),
+        ({"a": "curl -H 'Authorization: Bearer s3cret' http://localhost"}, "a"),
         ({"a": "http://user:s3cret99@host/"}, "a"),
+        ({"image": "ci:s3cret99@registry.example:5000/vllm:latest"}, "image"),
+        ({"containers": [{"image": "ci:s3cret99@registry/vllm:latest"}]}, "containers[0]"),
     ],
 )
 def test_a_secret_is_never_shown(obj: Raw, path: str) -> None:

@@ -49,6 +49,17 @@ def test_a_finding_has_every_field_that_programs_read(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_an_operator_runs_and_nothing_shows_is_named_as_not_judged(tmp_path: Path) -> None:
+    spec = {"serveConfigV2": "applications: [{import_path: 'ray.serve.llm:build_openai_app'}]"}
+    served = {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": "llama"}}
+    result = audited(tmp_path / "a.yaml", deployment(), {**served, "spec": spec})
+    found = written(result)
+    Draft202012Validator(SCHEMA).validate(found)
+    (one,) = found["unjudged"]
+    assert (one["kind"], one["name"]) == ("RayService", "llama")
+    assert f"Not judged: RayService/llama: {one['why']}." in report("terminal", result)
+
+
 def test_the_summary_counts_verdicts_workloads_and_files(tmp_path: Path) -> None:
     other = deployment(image="nginx", args=None)
     summary = written(audited(tmp_path / "a.yaml", deployment(lifecycle=None), other))["summary"]
@@ -60,6 +71,8 @@ def test_the_summary_counts_verdicts_workloads_and_files(tmp_path: Path) -> None
         "errors": 1,
         "warnings": 1,
         "baseline": 0,
+        "since": "",
+        "gone": [],
         "workloads": 1,
         "other_workloads": 1,
         "files": 1,

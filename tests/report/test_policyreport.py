@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import yaml
 
 from tests.manifests import deployment, scaled_object
@@ -65,3 +66,12 @@ def test_a_waiver_gone_bad_is_about_no_object_of_the_cluster(tmp_path: Path) -> 
     assert [item["rule"] for item in found["results"] if item["result"] == "fail"] == [
         "prestop-delay", "waivers",
     ]  # fmt: skip
+
+
+def test_each_report_is_a_document_of_yaml_and_of_json(tmp_path: Path) -> None:
+    second = deployment(lifecycle=None)
+    second["metadata"]["name"] = "mistral"
+    text = report("policyreport", audited(tmp_path / "a.yaml", deployment(lifecycle=None), second))
+    documents = [orjson.loads(part) for part in text.split("---\n")[1:]]
+    assert len(documents) == 2
+    assert documents == list(yaml.safe_load_all(text))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +116,29 @@ def test_colours_are_written_only_when_wanted() -> None:
 class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100])
+def test_a_narrow_terminal_gets_narrow_lines(columns: int) -> None:
+    obj = deployment(lifecycle=None, startupProbe=None, image="vllm/vllm-openai:latest")
+    result = audit.run(Snapshot.of([obj]), PROFILES["production"], CHECKS.values())
+    said = terminal.lines(result, rows(result), columns=columns)
+    longest = max(len(line) for line in said if line.startswith("      ") and " " in line.strip())
+    assert columns - 15 < longest <= columns
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(60, 60), (20, 40), (250, 100), (0, 100)])
+def test_lines_are_as_wide_as_the_terminal_within_reason(
+    columns: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Screen, "fileno", lambda _: 1, raising=False)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    assert terminal.width(Screen()) == expected
+    assert terminal.width(io.StringIO()) == 100
+
+
+def test_what_only_passes_for_a_terminal_is_taken_as_wide_enough() -> None:
+    assert terminal.width(Screen()) == 100
 
 
 @pytest.mark.parametrize(
