@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from drainproof.model import arguments, shape
+from drainproof.model.engine import ONE_RANK
 from drainproof.model.finding import Located, Origin, named
 from drainproof.model.quantity import GIB, quantity
 from drainproof.patterns import regex
@@ -178,8 +179,6 @@ _SIZES = frozenset(
 )
 """Flags whose number spreads an engine over several accelerators."""
 _SPREADING = _SIZES | {"--distributed-executor-backend", "--data-parallel-backend", "-dpb"}
-_ONE_RANK = frozenset({"--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"})
-"""Flags with which a pod holds one rank of a data-parallel group."""
 _UNTOLD = Spread(None, across=False, written="")
 _ONE = Spread(1, across=False, written="tensor parallelism 1")
 
@@ -335,7 +334,7 @@ def _data_parallel(engine: Engine) -> int | None:
     if engine.flag("--data-parallel-size-local", "-dpl"):
         local = _count(engine, "--data-parallel-size-local", "-dpl")
     else:
-        local = 1 if not _ONE_RANK.isdisjoint(engine.flags) else engine.data_parallel
+        local = 1 if not ONE_RANK.isdisjoint(engine.flags) else engine.data_parallel
     both = engine.nodes > 1 and local != engine.data_parallel
     return None if both else local
 

@@ -22,6 +22,8 @@ ENGINE_ANNOTATION = "drainproof.dev/engine"
 """Pod annotation that names the engine where neither command nor image tell it."""
 VERSION_ANNOTATION = "drainproof.dev/engine-version"
 """Pod annotation that states the engine's version where the image's tag doesn't."""
+ONE_RANK = frozenset({"--data-parallel-rank", "-dpn", "--data-parallel-external-lb", "-dpe"})
+"""Flags with which a pod holds one rank of a data-parallel group."""
 
 _NUMBERS = r"(\d{1,4}(?:\.\d{1,4}){1,3})"
 _PLAIN_VERSION = re.compile(rf"(?:^|[-_]v)v?{_NUMBERS}")
@@ -277,7 +279,10 @@ def _engine(  # noqa: PLR0913 - what was told of the container
     version = _version(version_text)
     drain = facts.drain(version)
     running = _metric(facts, "running")
-    polled = polling.read(container.prestop.argv, running, facts.metrics_path)
+    data = _count(flags, facts.data_flags) or 1
+    several = data > 1 and ONE_RANK.isdisjoint(flags)
+    argv = container.prestop.argv
+    polled = polling.read(argv, running, facts.metrics_path, parallel=several)
     return Engine(
         name=facts.name,
         title=facts.title,
@@ -301,7 +306,7 @@ def _engine(  # noqa: PLR0913 - what was told of the container
         unsupported_drain_flag=_unsupported(facts, drain, flags),
         tensor_parallel=_parallel(facts, flags, container),
         pipeline_parallel=_count(flags, facts.pipeline_flags) or 1,
-        data_parallel=_count(flags, facts.data_flags) or 1,
+        data_parallel=data,
         data_parallel_local=_count(flags, facts.data_local_flags),
         nodes=_count(flags, facts.nodes_flags) or 1,
         health_path=facts.health_paths[0],

@@ -70,6 +70,9 @@ _MAX_REPEATS = 3
 """Repetitions in a pattern from a manifest; with more, a search could take for ever."""
 _BUSY = ("1", "3", "10", "12")
 """Numbers of requests that are tried as running ones."""
+_ENGINES = 2
+"""Engines of a data-parallel server that are tried: one that has requests, and one that has none,
+are all that a loop may tell apart."""
 
 
 class Polling(Struct, frozen=True):
@@ -98,13 +101,14 @@ def polls(argv: Sequence[str]) -> bool:
     return bool(_LOOP.search(said) and _IN_FLIGHT.search(said))
 
 
-def read(argv: Sequence[str], metric: str, path: str) -> Polling:
+def read(argv: Sequence[str], metric: str, path: str, *, parallel: bool = False) -> Polling:
     """Return what a command's loop over the engine's metrics does.
 
     Args:
         argv: The command.
         metric: The metric that counts the engine's running requests.
         path: Where the engine answers with its metrics.
+        parallel: Whether the server has several engines, each of which counts its own.
     """
     if not polls(argv):
         return NONE
@@ -114,7 +118,24 @@ def read(argv: Sequence[str], metric: str, path: str) -> Polling:
         loop = _whole_loop(script)
         until, condition, bound = _condition(loop)
         most_s = min(most_s, bound)
-        return _tried(condition, metric, path, most_s, until=until)
+
+        def goes_on(*running: str) -> bool:
+            return _succeeds(condition, _answer(metric, running), path) is not until
+
+        wrong = (
+            f"its loop over {path} ends while requests run"
+            if metric in condition
+            else f"its loop does not look at {metric}, so it ends while requests run"
+        )
+        found = _tried(goes_on, [(running,) for running in _BUSY], most_s, wrong)
+        if not (parallel and found.drains):
+            return found
+        busy = [
+            tuple(running if index == at else "0" for index in range(_ENGINES))
+            for running in _BUSY
+            for at in range(_ENGINES)
+        ]
+        return _tried(goes_on, busy, most_s, f"{wrong} on one of the server's engines")
     except _UnclearError as error:
         why = f"whether its loop over {path} waits for running requests can't be told: {error}"
         return Polling(drains=False, most_s=most_s, ends=False, why=why)
@@ -128,27 +149,25 @@ def seconds(word: str) -> float | None:
     return float(found[1]) * _UNITS[found[2]] if found else None
 
 
-def _tried(condition: str, metric: str, path: str, most_s: float, *, until: bool) -> Polling:
-    goes_on = [
-        _succeeds(condition, _answer(metric, running), path) is not until for running in _BUSY
-    ]
-    if not all(goes_on):
-        why = (
-            f"its loop over {path} ends while requests run"
-            if metric in condition
-            else f"its loop does not look at {metric}, so it ends while requests run"
-        )
-        return Polling(drains=False, most_s=most_s, ends=not any(goes_on), why=why)
-    if _succeeds(condition, _answer(metric, "0"), path) is not until:
+def _tried(
+    goes_on: Callable[..., bool], busy: Sequence[tuple[str, ...]], most_s: float, wrong: str
+) -> Polling:
+    went_on = [goes_on(*running) for running in busy]
+    if not all(went_on):
+        return Polling(drains=False, most_s=most_s, ends=not any(went_on), why=wrong)
+    if goes_on(*["0"] * len(busy[0])):
         raise _UnclearError("it goes on when no request runs")
     return Polling(drains=True, most_s=most_s, ends=False, why="")
 
 
-def _answer(metric: str, running: str) -> list[str]:
-    """Return what an engine answers with that many requests running and none waiting."""
+def _answer(metric: str, running: Sequence[str]) -> list[str]:
+    """Return what a server answers with that many requests running on each engine, none waiting."""
     if metric.startswith("tgi_"):
-        return [f"# TYPE {metric} gauge", f"{metric} {running}", "tgi_queue_size 0"]
-    labels = '{engine="0",model_name="meta-llama/Llama-3.1-8B"}'
+        return [f"# TYPE {metric} gauge", f"{metric} {running[0]}", "tgi_queue_size 0"]
+    labels = [
+        f'{{engine="{index}",model_name="meta-llama/Llama-3.1-8B"}}'
+        for index in range(len(running))
+    ]
     waiting = re.sub(r"(?:num_)?(?:requests_running|running_reqs)", "num_requests_waiting", metric)
     return [
         "# HELP process_open_fds Number of open file descriptors.",
@@ -156,10 +175,10 @@ def _answer(metric: str, running: str) -> list[str]:
         "process_open_fds 65.0",
         f"# HELP {metric} Number of requests in model execution batches.",
         f"# TYPE {metric} gauge",
-        f"{metric}{labels} {running}.0",
+        *(f"{metric}{own} {count}.0" for own, count in zip(labels, running, strict=True)),
         f"# HELP {waiting} Number of requests waiting to be processed.",
         f"# TYPE {waiting} gauge",
-        f"{waiting}{labels} 0.0",
+        *(f"{waiting}{own} 0.0" for own in labels),
     ]
 
 

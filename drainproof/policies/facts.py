@@ -19,7 +19,6 @@ from drainproof.model.accelerators import (
     _CPU,
     _CPU_ENV,
     _MIG,
-    _ONE_RANK,
     _OWN_RUNTIMES,
     _PRODUCT_LABELS,
     _PRODUCTS,
@@ -34,6 +33,7 @@ from drainproof.model.engine import (
     _SIGNATURES,
     _TRUE,
     _UNRESOLVED,
+    ONE_RANK,
 )
 from drainproof.model.kinds import KINDS, Kind, Place
 from drainproof.model.language_model import (
@@ -202,7 +202,7 @@ def facts() -> Mapping[str, str]:
         "bits": _BITS,
         "smaller": _SMALLER_THAN_NAMED,
         "says_so": _SAYS_SO,
-        "one_rank": _ONE_RANK,
+        "one_rank": ONE_RANK,
         "cpu_image": _CPU,
         "cpu_variables": _CPU_ENV,
         "gpu_runtimes": _OWN_RUNTIMES,

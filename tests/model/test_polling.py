@@ -24,8 +24,10 @@ FIRST = f"{ASKS} | grep ^vllm:num_requests_running | awk '{{print $2}}'"
 ANY = FIRST.replace("^", "")
 
 
-def read(text: str, metric: str = "vllm:num_requests_running") -> Polling:
-    return polling.read(["/bin/sh", "-c", text], metric, "/metrics")
+def read(
+    text: str, metric: str = "vllm:num_requests_running", *, parallel: bool = False
+) -> Polling:
+    return polling.read(["/bin/sh", "-c", text], metric, "/metrics", parallel=parallel)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,30 @@ def test_a_pattern_of_a_manifest_takes_no_time() -> None:
     assert time.monotonic() - started < 1
 
 
-@pytest.mark.parametrize("running", ["0", "1", "10", "12"])
+@pytest.mark.parametrize(
+    ("text", "drains"),
+    [
+        (f"while {RUNS}; do sleep 1; done", True),
+        (f'while [ "$({SUM})" != 0 ]; do sleep 1; done', True),
+        (f"until {ASKS} | grep -q '^vllm:num_requests_running{{.*}} 0'; do sleep 1; done", False),
+        (f"while {RUNS.replace('running', 'running.*engine=.0.*')}; do sleep 1; done", False),
+        (f"while [ $({FIRST}) != 0.0 ]; do sleep 1; done", False),  # two words: [ fails
+    ],
+)
+def test_a_loop_over_several_engines_has_to_wait_for_each(text: str, *, drains: bool) -> None:
+    assert read(text).drains
+    found = read(text, parallel=True)
+    assert found.drains is drains
+    assert ("on one of the server's engines" in found.why) is not drains
+
+
+def test_a_loop_that_no_idle_server_of_several_engines_ends_is_in_doubt() -> None:
+    text = f'while [ "$({FIRST})" != 0.0 ]; do sleep 1; done'
+    assert read(text).drains
+    assert "it goes on when no request runs" in read(text, parallel=True).why
+
+
+@pytest.mark.parametrize("running", [["0"], ["1"], ["10"], ["12"], ["0", "3"], ["3", "0"]])
 @pytest.mark.parametrize(
     "condition",
     [
@@ -153,7 +178,7 @@ def test_a_pattern_of_a_manifest_takes_no_time() -> None:
     ],
 )
 def test_a_condition_holds_where_it_does_in_a_shell(
-    condition: str, running: str, tmp_path: Path
+    condition: str, running: list[str], tmp_path: Path
 ) -> None:
     answer = polling._answer("vllm:num_requests_running", running)  # noqa: SLF001
     (tmp_path / "answer").write_text("\n".join(answer) + "\n")
