@@ -6,8 +6,9 @@ What it checks
     only waits until nothing runs, which may be at once. What another httpGet hook or a script in
     the image takes can't be told, and is inconclusive. A proxy in the pod that a Service sends
     requests to, instead of to the engine, needs such a hook, too, that lasts as long as the engine
-    takes to drain. That of Istio, if it is injected here, is inconclusive unless an annotation says
-    that it drains or that it is a native sidecar.
+    takes to drain. That of Istio, if labels of the pods or of their Namespace have it injected, or
+    if it is in a live cluster's pods, is inconclusive unless an annotation says that it drains or
+    that it is a native sidecar.
 
 Why
     A pod's deletion and its removal from the Service happen at the same time, not one after the
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from drainproof.judge.registry import Severity, check
 from drainproof.model import injected, shape, shell
-from drainproof.model.routing import in_front
+from drainproof.model.routing import in_front, services_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,24 +46,28 @@ if TYPE_CHECKING:
     from drainproof.model.engine import Engine
     from drainproof.model.finding import Finding
     from drainproof.model.prestop import PreStop
-    from drainproof.model.routing import RoutedService
+    from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
 
-@check("DP104", severity=Severity.ERROR, admission="the proxy that a Service leads to")
+@check(
+    "DP104",
+    severity=Severity.ERROR,
+    admission="the proxy that a Service leads to, Istio's by its Namespace's label",
+)
 def prestop_delays_sigterm(
     workload: Workload,
     engine: Engine,
     container: Container,
     profile: Profile,
-    services: tuple[RoutedService, ...],
+    snapshot: Snapshot,
 ) -> Iterator[Finding]:
     """Yield what sends new requests to an engine that stops, or ends a proxy before it."""
     if workload.serves:
         yield from _engine_delay(workload, engine, container, profile)
-        for proxy in in_front(workload, engine, services):
+        for proxy in in_front(workload, engine, services_of(snapshot, workload)):
             yield from _proxy_delay(workload, engine, proxy, profile)
-        why = injected.ends_early(workload, engine, profile.drain_min_s)
+        why = injected.ends_early(workload, engine, profile.drain_min_s, snapshot)
         if why:
             yield workload.inconclusive(workload.pod_path, why)
 

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from drainproof.model import shape
+from drainproof.model.owners import key_of
+from drainproof.model.running import pods_of
 from drainproof.patterns import regex
 
 if TYPE_CHECKING:
     from drainproof.model.engine import Engine
+    from drainproof.model.shape import Raw
+    from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
+_PROXY = "istio-proxy"
 _INJECT = "sidecar.istio.io/inject"
+_REVISION = "istio.io/rev"
 _DRAINS = regex(r"terminationDrainDuration[\"']?\s*:\s*[\"']?(\d+)(s|m)\b")
 _WAITS = regex(r"EXIT_ON_ZERO_ACTIVE_CONNECTIONS[\"']?\s*:\s*[\"']?true\b")
 
 
-def ends_early(workload: Workload, engine: Engine, least_s: float) -> str:
+def ends_early(workload: Workload, engine: Engine, least_s: float, snapshot: Snapshot) -> str:
     """Say why an injected Istio proxy may end before the engine's streams; empty if it doesn't.
+
+    A live cluster's pods show whether there is one that is no native sidecar. In files, labels and
+    annotations of the pods and of their Namespace say that there will be one, of either kind. What
+    the mesh tells all proxies is seen in neither.
 
     Args:
         workload: The pods.
         engine: Their engine.
         least_s: Seconds that it has to drain, at least.
+        snapshot: What else is known.
     """
     annotations = workload.pod_annotations
-    wanted = workload.pod_labels.get(_INJECT) or annotations.get(_INJECT)
-    if wanted != "true" or annotations.get("sidecar.istio.io/nativeSidecar") == "true":
-        return ""
     passed_by = annotations.get("traffic.sidecar.istio.io/excludeInboundPorts", "")
     if str(engine.port) in {port.strip() for port in passed_by.split(",")}:
         return ""
@@ -35,9 +44,40 @@ def ends_early(workload: Workload, engine: Engine, least_s: float) -> str:
     seconds = int(drains[1]) * (60 if drains[2] == "m" else 1) if drains else 5
     if _WAITS.search(config) or seconds >= least_s:
         return ""
+    pods = [pod for pod in pods_of(snapshot, workload) if not pod.deleting]
+    who = next((pod for pod in pods if _PROXY in pod.containers), None)
+    if who is not None:
+        unless = "unless the mesh tells all proxies otherwise"
+        return f"Istio's proxy runs in {who.ref}; {unless}, {_ends(seconds)}"
+    native = annotations.get("sidecar.istio.io/nativeSidecar") == "true"
+    if pods or native or not _wanted(workload, snapshot):
+        return ""
+    return f"Istio's proxy is injected here; unless it is a native sidecar, {_ends(seconds)}"
+
+
+def _ends(seconds: int) -> str:
     return (
-        f"Istio's proxy is injected here; unless it is a native sidecar, it ends {seconds} s after "
-        "the pod's deletion with every stream through it, however long the engine drains: whether "
-        "it is one can't be told; expected terminationDrainDuration or "
+        f"it ends {seconds} s after the pod's deletion with every stream through it, however long "
+        "the engine drains: that can't be told from here; expected terminationDrainDuration or "
         "EXIT_ON_ZERO_ACTIVE_CONNECTIONS in the annotation proxy.istio.io/config"
     )
+
+
+def _wanted(workload: Workload, snapshot: Snapshot) -> bool:
+    said = workload.pod_labels.get(_INJECT) or workload.pod_annotations.get(_INJECT)
+    if said:
+        return said == "true"
+    return _REVISION in workload.pod_labels or workload.namespace in snapshot.join(_namespaces)
+
+
+def _namespaces(snapshot: Snapshot) -> frozenset[str]:
+    """Return the Namespaces among the objects into whose pods Istio puts its proxy."""
+    return frozenset(snapshot.read("", "Namespace", _injects)) - {""}
+
+
+def _injects(obj: Raw, _origin: object) -> str:
+    """Return a Namespace's name if Istio puts its proxy into the pods there."""
+    labels = shape.string_map(shape.mapping(obj, "metadata", ""), "labels", "metadata")
+    said = labels.get("istio-injection")
+    wanted = said == "enabled" or (said is None and _REVISION in labels)
+    return key_of(obj)[2] if wanted else ""

@@ -15,15 +15,20 @@ from drainproof.report.text import inert, printable
 
 if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
+    from drainproof.model.finding import Located
     from drainproof.report.rows import Row, Rows, Unread
 
 _SEVERITIES: Final = {"error": "major", "warning": "minor", "notice": "info"}
 
 
-def write(result: AuditResult, rows: Rows) -> str:  # noqa: ARG001 - as every format
-    """Return the report: a list of findings, and of input that can't be read."""
+def write(result: AuditResult, rows: Rows) -> str:
+    """Return the report: a list of findings, and of input that can't be read or judged."""
     seen: Counter[str] = Counter()
-    found = [*(_finding(row, seen) for row in rows.findings), *map(_unread, rows.problems)]
+    found = [
+        *(_finding(row, seen) for row in rows.findings),
+        *map(_unread, rows.problems),
+        *(_unjudged(who, why) for who, why in result.snapshot.unjudged),
+    ]
     return inert(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()) + "\n"
 
 
@@ -45,6 +50,16 @@ def _unread(item: Unread) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(f"{item.file}\0{item.message}".encode()).hexdigest()[:32],
         "severity": "blocker",
         "location": _location(item.file or "input", item.line),
+    }
+
+
+def _unjudged(who: Located, why: str) -> dict[str, Any]:
+    return {
+        "description": _line(f"not judged: {who.ref}: {why}"),
+        "check_name": "drainproof: input",
+        "fingerprint": hashlib.sha256(f"{who.ref}\0{why}".encode()).hexdigest()[:32],
+        "severity": "info",
+        "location": _location(who.file or "input", None),
     }
 
 

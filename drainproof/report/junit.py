@@ -45,6 +45,13 @@ def write(result: AuditResult, rows: Rows) -> str:
                 "input",
             )
         _count(suite)
+    if result.snapshot.unjudged:
+        suite = ET.SubElement(top, "testsuite", name="not judged")
+        for who, why in result.snapshot.unjudged:
+            name = printable(who.ref)
+            case = ET.SubElement(suite, "testcase", classname="not judged", name=name)
+            ET.SubElement(case, "skipped", message=printable(f"not judged: {why}"))
+        _count(suite)
     for name in ("tests", "failures", "errors", "skipped"):
         top.set(name, str(sum(int(suite.get(name, "0")) for suite in top)))
     ET.indent(top)

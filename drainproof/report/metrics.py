@@ -29,6 +29,7 @@ HELP = {
     "drainproof_findings_left_out": "Findings in no series, because there are too many.",
     "drainproof_outcomes": "Checks on workloads, by what they said.",
     "drainproof_workloads": "LLM workloads that were audited.",
+    "drainproof_unjudged": "Objects that serve a language model by what is not in the input.",
     "drainproof_audit_problems": "Parts of the input that could not be read.",
     "drainproof_audit_timestamp_seconds": "When the cluster or the files were read.",
     "drainproof_audit_duration_seconds": "How long reading and judging took.",
@@ -58,6 +59,7 @@ def _lines(result: AuditResult, rows: Rows) -> Iterator[str]:
     for verdict in Verdict:
         yield _sample("drainproof_outcomes", {"verdict": verdict.value}, result.count(verdict))
     yield _only("drainproof_workloads", len(result.judged))
+    yield _only("drainproof_unjudged", len(result.snapshot.unjudged))
     yield _only("drainproof_audit_problems", len(rows.problems))
     yield _only("drainproof_audit_timestamp_seconds", result.snapshot.taken_at or time.time())
     if result.took_s is not None:

@@ -21,6 +21,7 @@ from drainproof.report.text import inert, printable
 if TYPE_CHECKING:
     from drainproof.judge.audit import AuditResult
     from drainproof.judge.registry import Check
+    from drainproof.model.finding import Located
     from drainproof.report.rows import Row, Rows, Unread
 
 SCHEMA = (
@@ -48,7 +49,10 @@ def write(result: AuditResult, rows: Rows) -> str:
             {
                 "executionSuccessful": result.exit_code is not ExitCode.ERROR,
                 "exitCode": int(result.exit_code),
-                "toolExecutionNotifications": [_notification(item) for item in rows.problems],
+                "toolExecutionNotifications": [
+                    *(_notification(item) for item in rows.problems),
+                    *(_unjudged(who, why) for who, why in result.snapshot.unjudged),
+                ],
             }
         ],
         "columnKind": "unicodeCodePoints",
@@ -163,4 +167,14 @@ def _notification(item: Unread) -> dict[str, Any]:
     found: dict[str, Any] = {"level": "error", "message": {"text": printable(said)}}
     if item.file:
         found["locations"] = [{"physicalLocation": _physical(item.file, item.line)}]
+    return found
+
+
+def _unjudged(who: Located, why: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "level": "note",
+        "message": {"text": printable(f"not judged: {who.ref}: {why}")},
+    }
+    if who.file:
+        found["locations"] = [{"physicalLocation": _physical(who.file, None)}]
     return found

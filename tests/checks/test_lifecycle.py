@@ -259,6 +259,53 @@ def test_an_injected_proxy_of_istio_has_to_drain(
 
 
 @pytest.mark.parametrize(
+    ("of_namespace", "of_pods", "expected"),
+    [
+        ({"istio-injection": "enabled"}, {}, Verdict.INCONCLUSIVE),
+        ({"istio.io/rev": "1-24"}, {}, Verdict.INCONCLUSIVE),
+        ({}, {"istio.io/rev": "1-24"}, Verdict.INCONCLUSIVE),
+        ({"istio-injection": "enabled"}, {"sidecar.istio.io/inject": "false"}, Verdict.PASS),
+        ({"istio-injection": "disabled", "istio.io/rev": "1-24"}, {}, Verdict.PASS),
+        ({"istio.io/dataplane-mode": "ambient"}, {}, Verdict.PASS),
+    ],
+)
+def test_a_namespace_has_a_proxy_injected_unless_the_pods_say_no(
+    of_namespace: dict[str, str], of_pods: dict[str, str], expected: Verdict
+) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["metadata"]["labels"] |= of_pods
+    metadata = {"name": "inference", "labels": of_namespace}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+    assert outcome("prestop-delay", obj, namespace).verdict is expected
+    metadata["name"] = "other"
+    alone = outcome("prestop-delay", obj, namespace).verdict
+    assert alone is (expected if "istio.io/rev" in of_pods else Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("containers", "expected"),
+    [(["vllm", "istio-proxy"], Verdict.INCONCLUSIVE), (["vllm"], Verdict.PASS)],
+    ids=["beside the engine", "none, or a native sidecar"],
+)
+def test_pods_of_a_live_cluster_show_whether_a_proxy_was_injected(
+    containers: list[str], expected: Verdict
+) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["metadata"]["labels"]["sidecar.istio.io/inject"] = "true"
+    owner = [{"kind": "Deployment", "name": "llama", "controller": True}]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "llama-0", "namespace": "inference", "ownerReferences": owner},
+        "spec": {"containers": [{"name": name} for name in containers]},
+        "status": {"containerStatuses": [{"name": name} for name in containers]},
+    }
+    found = outcome("prestop-delay", obj, pod)
+    assert found.verdict is expected
+    assert all("Istio's proxy runs in Pod/" in one.message for one in found.findings)
+
+
+@pytest.mark.parametrize(
     ("grace_s", "expected"), [(None, Verdict.FAIL), (135, Verdict.FAIL), (136, Verdict.PASS)]
 )
 def test_workers_of_a_group_have_as_long_as_their_leader(

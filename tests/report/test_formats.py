@@ -59,6 +59,20 @@ def test_what_cannot_be_read_fails_and_is_told_where_it_can_be(form: str, tmp_pa
 
 
 @each_format
+def test_what_an_operator_runs_and_nothing_shows_is_told_where_it_can_be(
+    form: str, tmp_path: Path
+) -> None:
+    spec = {"serveConfigV2": "applications: [{import_path: 'ray.serve.llm:build_openai_app'}]"}
+    served = {"apiVersion": "ray.io/v1", "kind": "RayService", "metadata": {"name": "llama"}}
+    text = report(form, audited(tmp_path / "a.yaml", deployment(), {**served, "spec": spec}))
+    if form == "metrics":
+        assert "drainproof_unjudged 1\n" in text
+    elif form != "policyreport":  # its form has no place for what no check looked at
+        assert "RayService/llama" in text
+        assert "Ray Serve starts its engine by serveConfigV2" in text
+
+
+@each_format
 def test_why_nothing_was_judged_is_told_where_it_can_be(form: str, tmp_path: Path) -> None:
     """No check that was selected may apply to the kinds that are there: that is no clean audit."""
     job = {**deployment(), "apiVersion": "batch/v1", "kind": "Job"}
