@@ -3,7 +3,8 @@
 What it checks
     The engine's container has a readiness probe: an HTTP request to the engine's own health path,
     at the port that the engine listens on, over TLS if the engine speaks TLS, and with an
-    ``Authorization`` header where vLLM asks for an API key (all paths below ``/v1``).
+    ``Authorization`` header where the engine asks for an API key (vLLM below ``/v1``, SGLang
+    everywhere but at ``/health`` and ``/metrics``).
 
 Why
     Without one, a replica gets requests as soon as its process starts, minutes before its model is

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from drainproof.model.workload import Workload
 
 
-_KEY = "VLLM_API_KEY"
-
-
 def unanswered(
     workload: Workload, engine: Engine, probe: Probe
 ) -> tuple[str, str, int | str | None] | None:
@@ -41,19 +38,17 @@ def unanswered(
 
 
 def keyless(workload: Workload, engine: Engine, probe: Probe) -> str:
-    """Return that a probe lacks the key that the engine asks for, in words; empty if it does not.
-
-    vLLM asks for one at all paths below ``/v1``.
-    """
-    container = workload.container
-    if probe.form != "httpGet" or engine.name != "vllm" or container is None:
+    """Return that a probe lacks the key that the engine asks for, in words; empty if not."""
+    container, facts = workload.container, engine.facts
+    if probe.form != "httpGet" or container is None:
         return ""
     asks = "--api-key" in engine.flags or (
-        _KEY in container.env_names and container.env.get(_KEY) != ""
+        facts.key_env in container.env_names and container.env.get(facts.key_env) != ""
     )
     if not asks or "authorization" in probe.headers:
         return ""
-    if not probe.url_path.lstrip("/").startswith("v1/"):
+    path = "/" + probe.url_path.lstrip("/")
+    if not path.startswith(facts.keyed_paths) or path.startswith(facts.unkeyed_paths):
         return ""
     return f"{engine.title} answers 401 at {probe.url_path}, since the probe sends no API key"
 

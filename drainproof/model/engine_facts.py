@@ -110,6 +110,12 @@ class EngineFacts(Struct, frozen=True, kw_only=True, eq=False):
     live_paths: frozenset[str] = frozenset()
     """More paths that answer a GET with 200 while it runs; rather one too many, since a liveness
     probe of a path that is neither here nor above is a finding."""
+    keyed_paths: tuple[str, ...] = ()
+    """What paths begin with that answer 401 without the API key, where ``--api-key`` sets one."""
+    unkeyed_paths: tuple[str, ...] = ()
+    """What those paths of them begin with that answer without it all the same."""
+    key_env: str = ""
+    """The environment variable that sets the API key, too."""
     busy_paths: tuple[str, ...] = ()
     """Paths that run or wait for inference, so that a busy engine answers late."""
     metrics_path: str = "/metrics"

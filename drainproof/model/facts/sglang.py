@@ -878,6 +878,8 @@ SGLANG = EngineFacts(
             "/openapi.json",
         }
     ),
+    keyed_paths=("/",),
+    unkeyed_paths=("/health", "/ready", "/metrics"),  # source, srt/utils/auth.py
     busy_paths=("/health_generate",),
     metrics_flag="--enable-metrics",  # source, 0.3.5 to 0.5.23: off by default
     prefix="sglang:",

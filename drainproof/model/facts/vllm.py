@@ -631,6 +631,8 @@ VLLM = EngineFacts(
     live_paths=frozenset(
         {"/version", "/load", "/server_info", "/is_sleeping", "/docs", "/openapi.json"}
     ),
+    keyed_paths=("/v1/",),
+    key_env="VLLM_API_KEY",
     metrics_off={"--disable-log-stats": "true"},  # source, 0.6.5 and 0.33: no loggers, no metrics
     prefix="vllm:",
     meanings={
