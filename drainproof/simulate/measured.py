@@ -9,14 +9,16 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from drainproof.errors import UserError
+from drainproof.judge.streams import Outcome, StreamChecker
 from drainproof.simulate.arrivals import Arrivals
 from drainproof.streams import history
-from drainproof.streams.history import Ending, Fault, Part, Pod, Sent, Stream, Workload
+from drainproof.streams.history import Fault, Part, Pod, Sent, Stream, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from drainproof.judge.streams import StreamVerdict
     from drainproof.streams.history import Record
 
 FAULTS: Final = ("scale-out", "scale-in", "no-flapping", "cold-start")
@@ -31,7 +33,7 @@ class Measured:
     duration_s: float
     """Until its last fault was over."""
     arrivals: Arrivals
-    """All requests, with the tokens that each asked for."""
+    """All requests, with the tokens that each got, or asked for where it did not get them."""
     tokens: float
     """Of an answer, in the median."""
     tokens_per_second: float
@@ -48,8 +50,8 @@ class Measured:
 class _Seen:
     """What a History says, record by record."""
 
+    checker: StreamChecker = field(default_factory=StreamChecker)
     sent: dict[str, float] = field(default_factory=dict)
-    first_us: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
     paces: list[float] = field(default_factory=list)
     replicas: list[tuple[float, int]] = field(default_factory=list)
@@ -58,12 +60,12 @@ class _Seen:
 
     def take(self, record: Record) -> None:
         match record:
-            case Sent():
-                self.sent[record.id] = record.sent
-            case Part():
-                self._first(record.id, record.waits)
-            case Stream():
-                self._ended(record)
+            case Sent() | Part() | Stream():
+                if isinstance(record, Sent):
+                    self.sent[record.id] = record.sent
+                verdict = self.checker.take(record)
+                if verdict is not None and isinstance(record, Stream):
+                    self._ended(verdict, record.max_tokens)
             case Workload() if record.wanted is not None:
                 self.replicas.append((record.at, record.wanted))
             case Pod():
@@ -73,21 +75,18 @@ class _Seen:
             case _:
                 pass
 
-    def _first(self, name: str, waits: Sequence[int]) -> None:
-        if waits:
-            self.first_us.setdefault(name, waits[0])
-
-    def _ended(self, stream: Stream) -> None:
-        self._first(stream.id, stream.waits)
-        asked = stream.expected_tokens or stream.max_tokens
-        if asked is None:
+    def _ended(self, stream: StreamVerdict, most: int | None) -> None:
+        whole = stream.outcome is Outcome.COMPLETE
+        came = stream.tokens if whole else None  # fewer than asked for, where the model says so
+        tokens = came or stream.expected_tokens or most
+        if tokens is None:
             return
-        self.tokens[stream.id] = asked
-        first_us = self.first_us.get(stream.id)
-        if stream.ending is Ending.COMPLETE and stream.sent is not None and first_us is not None:
-            took_s = stream.ended - stream.sent - first_us / 1e6
-            if took_s > 0 and asked > 1:
-                self.paces.append((asked - 1) / took_s)
+        self.tokens[stream.id] = tokens
+        if not whole or stream.ended is None or stream.first_token is None:
+            return
+        took_s = stream.ended - stream.first_token
+        if took_s > 0 and tokens > 1:
+            self.paces.append((tokens - 1) / took_s)
 
 
 @dataclass(slots=True)

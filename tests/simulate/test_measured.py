@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from drainproof.errors import UserError
 from drainproof.judge.chaos import HISTORY
 from drainproof.simulate import measured
-from drainproof.streams.history import Fault, Pod, Stream, to_line
+from drainproof.streams.history import Fault, Pod, Stream, pack_body, to_line, unpack_body
 from tests.judge.climb import Climb
 from tests.judge.story import T0, Story
 from tests.simulate.test_command import ALONE, SERVICE, report, said
@@ -110,6 +111,21 @@ def test_what_is_given_goes_before_what_was_measured(climb: Path) -> None:
     service = found["service"]
     assert (service["cold_start_s"], service["tokens_per_second"]) == (420.0, 10.0)
     assert found["thresholds"][0]["series"]["replicas"][0] == 2
+
+
+def test_an_answer_that_its_model_ends_early_has_the_tokens_that_came(tmp_path: Path) -> None:
+    def stops(one: Record) -> Record:
+        if not isinstance(one, Stream):
+            return one
+        body = unpack_body(one.body).replace(b'"length"', b'"stop"  ')
+        return replace(one, body=pack_body(body), expected_tokens=None, max_tokens=4000)
+
+    found = measured.read(evidence(tmp_path, list(map(stops, Climb().records()))) / HISTORY)
+    fixed = tmp_path / "fixed"
+    fixed.mkdir()
+    same = measured.read(evidence(fixed, Climb().records()) / HISTORY)
+    assert (found.tokens, found.tokens_per_second) == (same.tokens, same.tokens_per_second)
+    assert max(found.arrivals.tokens) < 4000
 
 
 def test_a_pace_is_of_the_tokens_after_the_first(climb: Path) -> None:
