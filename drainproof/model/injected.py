@@ -44,7 +44,8 @@ def ends_early(workload: Workload, engine: Engine, least_s: float, snapshot: Sna
     seconds = int(drains[1]) * (60 if drains[2] == "m" else 1) if drains else 5
     if _WAITS.search(config) or seconds >= least_s:
         return ""
-    pods = [pod for pod in pods_of(snapshot, workload) if not pod.deleting]
+    # of one that has not been started, nothing is seen yet
+    pods = [pod for pod in pods_of(snapshot, workload) if pod.containers and not pod.deleting]
     who = next((pod for pod in pods if _PROXY in pod.containers), None)
     if who is not None:
         unless = "unless the mesh tells all proxies otherwise"

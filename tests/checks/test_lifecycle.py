@@ -303,6 +303,8 @@ def test_pods_of_a_live_cluster_show_whether_a_proxy_was_injected(
     found = outcome("prestop-delay", obj, pod)
     assert found.verdict is expected
     assert all("Istio's proxy runs in Pod/" in one.message for one in found.findings)
+    waits = {**pod, "status": {"phase": "Pending"}}
+    assert outcome("prestop-delay", obj, waits).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
