@@ -69,7 +69,7 @@ def prestop_delays_sigterm(
             yield from _proxy_delay(workload, engine, proxy, profile)
         why = injected.ends_early(workload, engine, profile.drain_min_s, snapshot)
         if why:
-            yield workload.inconclusive(workload.pod_path, why)
+            yield workload.inconclusive(workload.pod_path, why, fix=injected.FIX)
 
 
 def _proxy_delay(

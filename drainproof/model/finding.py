@@ -80,9 +80,9 @@ class Located(Struct, frozen=True, kw_only=True):
         """Return a finding at a field; severity and fix are the check's unless they are given."""
         return Finding(path, message, self, severity, repair=repair or NOTHING, fix=fix)
 
-    def inconclusive(self, path: str, message: str) -> Finding:
+    def inconclusive(self, path: str, message: str, *, fix: str = "") -> Finding:
         """Return what says that the check can't be decided, and why."""
-        return Finding(path, message, self, verdict=Verdict.INCONCLUSIVE)
+        return Finding(path, message, self, verdict=Verdict.INCONCLUSIVE, fix=fix)
 
     def assumption(self, path: str, message: str) -> Finding:
         """Return what says that the check holds if something holds that can't be seen."""

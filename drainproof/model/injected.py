@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from drainproof.model.snapshot import Snapshot
     from drainproof.model.workload import Workload
 
+FIX = (
+    'Annotate the pods with proxy.istio.io/config: \'{"terminationDrainDuration": "150s"}\', or '
+    'with sidecar.istio.io/nativeSidecar: "true".'
+)
+"""What is to be done about a proxy that may end early."""
 _PROXY = "istio-proxy"
 _INJECT = "sidecar.istio.io/inject"
 _REVISION = "istio.io/rev"
@@ -68,7 +73,10 @@ def _wanted(workload: Workload, snapshot: Snapshot) -> bool:
     said = workload.pod_labels.get(_INJECT) or workload.pod_annotations.get(_INJECT)
     if said:
         return said == "true"
-    return _REVISION in workload.pod_labels or workload.namespace in snapshot.join(_namespaces)
+    if _REVISION in workload.pod_labels:
+        return True
+    # a live audit lists no Namespaces: pods show more
+    return snapshot.partial and workload.namespace in snapshot.join(_namespaces)
 
 
 def _namespaces(snapshot: Snapshot) -> frozenset[str]:
