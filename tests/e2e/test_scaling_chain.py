@@ -136,6 +136,10 @@ def chains(
     waiting = query(GOOD)
     eventually(lambda: value(stacks, f"count({WAITING})") == len(SCRAPED), PATIENCE_S)
     eventually(lambda: value(stacks, waiting) == STREAMS - 1, PATIENCE_S)
+    down = f'count(up{{namespace="{PORT.namespace}"}} == 0)'
+    eventually(
+        lambda: value(stacks, down) == 1, PATIENCE_S
+    )  # Prometheus reads monitors in its time
     threading.Event().wait(SETTLED_S + 5)  # the span over which the checks look back
     yield stacks
     for target in TARGETS:
