@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from drainproof.clusters import Cluster
 
 T = TypeVar("T")
+GONE_S = 120
+"""Within this, the namespace of an earlier run is gone."""
 TOKENS_PER_S = 5
 """Slow, since what an engine does at SIGTERM is the same at any pace, and each token costs CPU."""
 READY_S = 120
@@ -110,8 +112,15 @@ class Target:
 
     def deploy(self, cluster: Cluster) -> None:
         """Create it; :meth:`ready` waits for it."""
-        manifests = json.dumps(self.manifests(sim_image(cluster)))
-        cluster.kubectl("apply", "-f", "-", text_input=manifests)
+        self.apply(cluster, self.manifests(sim_image(cluster)))
+
+    def apply(self, cluster: Cluster, manifests: dict[str, Any]) -> None:
+        """Create what it is made of, once a namespace of an earlier run is gone."""
+        name = f"namespace/{self.namespace}"
+        phase = ("-o", "jsonpath={.status.phase}")
+        if cluster.kubectl("get", name, "--ignore-not-found", *phase) == "Terminating":
+            cluster.kubectl("wait", name, "--for=delete", f"--timeout={GONE_S}s")
+        cluster.kubectl("apply", "-f", "-", text_input=json.dumps(manifests))
 
     def ready(self, cluster: Cluster) -> None:
         """Wait until it serves, whatever its readiness probe says."""

@@ -129,7 +129,7 @@ def deploy(cluster: Cluster, target: Target, *objects: dict[str, Any]) -> None:
     service = next(item for item in manifests["items"] if item["kind"] == "Service")
     service["metadata"]["labels"] = {"app": "sim"}
     service["spec"]["ports"][0]["name"] = "http"
-    cluster.kubectl("apply", "-f", "-", text_input=json.dumps(manifests))
+    target.apply(cluster, manifests)
     apply(cluster, target.namespace, *objects)
 
 
